@@ -1,0 +1,93 @@
+"""Messages that cross from one process to another, as they are encoded."""
+
+from typing import Literal
+
+import msgspec
+
+from thermogate.core.schema import VERSION, Kind
+
+Origin = Literal["replay", "simulated"]
+"""Where samples come from when they are not measured now; absent for live sensors."""
+
+EventKind = Literal[
+    "collapse_began",
+    "collapse_ended",
+    "gpu_lost",
+    "gpu_back",
+    "driver_hung",
+    "driver_back",
+    "source_failed",
+    "source_back",
+    "samples_dropped",
+]
+
+
+class DeviceInfo(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One device as its node describes it.
+
+    `device` is its number on the node ("0"), `model` is fit for a tag ([A-Za-z0-9._-]) and
+    `name` is the vendor's own. `assumed` names the limits that were given by a setting or a
+    published default, not read from the device.
+    """
+
+    kind: Kind
+    device: str
+    model: str
+    name: str = ""
+    uuid: str = ""
+    rated_power_w: float | None = None
+    temp_limit_c: float | None = None
+    assumed: tuple[str, ...] = ()
+
+
+class SourceReport(msgspec.Struct, frozen=True):
+    """What a source found on its node, or why it found nothing, in one sentence."""
+
+    source: str
+    found: bool
+    text: str
+
+
+class Status(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Retained on `node/<node>/status`; the offline form is the last will."""
+
+    node: str
+    online: bool
+    time_ns: int
+    schema: str = VERSION
+    version: str = ""
+    origin: Origin | None = None
+    spool: str = ""
+    spool_depth: int = 0
+    period_s: float = 1.0
+    devices: tuple[DeviceInfo, ...] = ()
+    sources: tuple[SourceReport, ...] = ()
+    text: str = ""
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Something that began or ended on a device, on `node/<node>/event`.
+
+    `kind` of device and `device` are empty for an event of the node itself. `text` is one
+    sentence for a person; `data` the same as numbers, units in the names. (node, device_kind,
+    device, event, time_ns) is unique: storing an event twice is harmless.
+    """
+
+    node: str
+    event: EventKind
+    time_ns: int
+    text: str
+    schema: str = VERSION
+    device_kind: Kind | Literal[""] = ""
+    device: str = ""
+    data: dict[str, float | str] = {}
+    origin: Origin | None = None
+    spool: str = ""
+    seq: int = 0
+
+
+class Ack(msgspec.Struct, frozen=True):
+    """On `node/<node>/ack`: inclusive ranges of sequence numbers that the store has for good."""
+
+    spool: str
+    stored: tuple[tuple[int, int], ...]

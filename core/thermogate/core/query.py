@@ -1,0 +1,118 @@
+"""What can be asked of a store. Every store answers the same questions in the same form.
+
+Time ranges are [start_ns, end_ns) in UTC nanoseconds. A value that was not measured is missing
+from the answer, never 0.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Literal, Protocol
+
+import msgspec
+
+from thermogate.core.decision import GateDecision
+from thermogate.core.model import Event, Status
+from thermogate.core.schema import Kind
+from thermogate.core.wire import Point
+
+Reduction = Literal["mean", "min", "max"]
+
+
+class Device(msgspec.Struct, frozen=True, order=True):
+    """Identity of a device: `kind` gpu or cpu, `device` its number on `node`."""
+
+    node: str
+    kind: Kind
+    device: str
+
+
+class SeriesPoint(msgspec.Struct, frozen=True):
+    """The samples of one step, which begins at `time_ns`."""
+
+    time_ns: int
+    mean: float
+    min: float
+    max: float
+    count: int
+
+
+class Series(msgspec.Struct, frozen=True):
+    """One field of one device, oldest step first; steps without samples are missing."""
+
+    device: Device
+    field: str
+    points: tuple[SeriesPoint, ...]
+
+
+class Ranked(msgspec.Struct, frozen=True):
+    """A device with the value it was ranked by."""
+
+    device: Device
+    value: float
+
+
+class Query(Protocol):
+    """Read side of a store. Every method raises StoreError when the store cannot answer."""
+
+    async def latest(self) -> list[Point]:
+        """The newest sample of every device and agent of the last day, in no order."""
+        ...
+
+    async def series(
+        self,
+        device: Device,
+        fields: tuple[str, ...],
+        *,
+        start_ns: int,
+        end_ns: int,
+        step_ns: int,
+    ) -> list[Series]:
+        """One Series a field that has samples; steps stand on multiples of `step_ns` since 1970."""
+        ...
+
+    async def top(
+        self,
+        kind: Kind,
+        field: str,
+        *,
+        start_ns: int,
+        end_ns: int,
+        limit: int,
+        by: Reduction = "mean",
+        largest: bool = True,
+    ) -> list[Ranked]:
+        """The `limit` devices with the largest (or smallest) `by` of `field` over the range."""
+        ...
+
+    async def events(
+        self, *, start_ns: int, end_ns: int, node: str | None = None, limit: int = 1000
+    ) -> list[Event]:
+        """Newest first."""
+        ...
+
+    async def gates(self) -> list[GateDecision]:
+        """The newest decision of each target, expired ones included, ordered by (kind, target)."""
+        ...
+
+    async def decisions(
+        self, *, start_ns: int, end_ns: int, target: str | None = None, limit: int = 1000
+    ) -> list[GateDecision]:
+        """Every decision issued in the range, newest first."""
+        ...
+
+    async def statuses(self) -> list[Status]:
+        """The newest status of each node, ordered by node."""
+        ...
+
+    def samples(
+        self,
+        *,
+        start_ns: int,
+        end_ns: int,
+        node: str | None = None,
+        device: str | None = None,
+    ) -> AsyncIterator[list[Point]]:
+        """Every sample in the range in chunks, ordered by (measurement, node, device, time).
+
+        `device` is a kind and number as people write it: "gpu0", "cpu0".
+        """
+        ...

@@ -1,0 +1,96 @@
+"""Every stored field: its unit, type and meaning. `docs/metrics.md` is generated from this table."""
+
+from typing import Literal
+
+import msgspec
+
+VERSION = "thermogate/1"
+
+Kind = Literal["gpu", "cpu", "agent"]
+
+
+class Field(msgspec.Struct, frozen=True):
+    """One field of a measurement.
+
+    `unit` is SI or "ratio" (0 to 1) or "1" (no unit). `integer` fields carry the `i` suffix on the
+    wire. A `counter` only grows (until it wraps or its device is reset); the rest are gauges.
+    """
+
+    name: str
+    unit: str
+    what: str
+    integer: bool = False
+    counter: bool = False
+
+
+class Measurement(msgspec.Struct, frozen=True):
+    """A kind of thing that is measured, with the fields it may carry. Any of them may be absent."""
+
+    name: Kind
+    what: str
+    fields: tuple[Field, ...]
+
+
+_LOAD = (
+    Field("power_w", "W", "Electrical power now, as the device measures it."),
+    Field("energy_j", "J", "Energy used since the counter began, as the device counts it.", counter=True),
+    Field("temp_c", "degC", "Core (die) temperature."),
+    Field("util_ratio", "ratio", "Share of the last sample period in which the device was busy."),
+    Field("power_limit_w", "W", "Power limit enforced now; the rated power of RLE."),
+    Field("temp_limit_c", "degC", "Temperature at which the device slows itself down; the limit of RLE."),
+)
+
+_RLE = (
+    Field("rle", "1", "Load efficiency (RLE), mean of the last 5 samples. See docs/rle.md."),
+    Field("rle_raw", "1", "Load efficiency (RLE) of this sample alone."),
+    Field("e_th", "1", "Thermal part of RLE: stability / (1 + 1/t_sustain)."),
+    Field("e_pw", "1", "Power part of RLE: util / a_load."),
+    Field("a_load_ratio", "ratio", "Power over rated power."),
+    Field("t_sustain_s", "s", "Time until the temperature limit at the present rate of heating, 1 to 600."),
+    Field("rle_peak", "1", "Rolling peak of RLE, decaying 0.2 % a sample."),
+    Field("collapse", "1", "1 while a thermal collapse lasts, else 0.", integer=True),
+)
+
+_GPU = (
+    Field("mem_temp_c", "degC", "Memory temperature."),
+    Field("mem_util_ratio", "ratio", "Share of the last sample period in which device memory was busy."),
+    Field("mem_used_bytes", "bytes", "Device memory in use.", integer=True),
+    Field("mem_total_bytes", "bytes", "Device memory in all.", integer=True),
+    Field("sm_clock_hz", "Hz", "Streaming multiprocessor clock."),
+    Field("mem_clock_hz", "Hz", "Memory clock."),
+    Field("fan_ratio", "ratio", "Fan speed over its maximum."),
+)
+
+_CPU = (Field("clock_hz", "Hz", "Mean core clock."),)
+
+_AGENT = (
+    Field("ticks_count", "1", "Sampling ticks done since the agent started.", integer=True, counter=True),
+    Field("late_count", "1", "Ticks that began over a tenth of a period late.", integer=True, counter=True),
+    Field(
+        "skipped_count",
+        "1",
+        "Ticks skipped because an earlier one took too long.",
+        integer=True,
+        counter=True,
+    ),
+    Field("spool_depth_count", "1", "Messages in the spool that no store has yet.", integer=True),
+    Field("spool_bytes", "bytes", "Size of the spool on disk.", integer=True),
+    Field(
+        "spool_dropped_count", "1", "Messages dropped because the spool was full.", integer=True, counter=True
+    ),
+    Field("cpu_s", "s", "Processor time that the agent's process has used.", counter=True),
+    Field("rss_bytes", "bytes", "Resident memory of the agent's process.", integer=True),
+)
+
+MEASUREMENTS: dict[str, Measurement] = {
+    m.name: m
+    for m in (
+        Measurement("gpu", "One GPU at one instant.", _LOAD + _GPU + _RLE),
+        Measurement("cpu", "One CPU package at one instant.", _LOAD + _CPU + _RLE),
+        Measurement("agent", "What the agent itself costs and holds back.", _AGENT),
+    )
+}
+
+INTEGER_FIELDS = frozenset(f.name for m in MEASUREMENTS.values() for f in m.fields if f.integer)
+
+UNITS: dict[str, str] = {f.name: f.unit for m in MEASUREMENTS.values() for f in m.fields}
