@@ -70,7 +70,8 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     `kind` of device and `device` are empty for an event of the node itself. `text` is one
     sentence for a person; `data` the same as numbers, units in the names. (node, device_kind,
-    device, event, time_ns) is unique: storing an event twice is harmless.
+    device, event, time_ns) is unique: storing an event twice is harmless. `ack` asks for a prompt
+    acknowledgement, as in a telemetry header.
     """
 
     node: str
@@ -84,6 +85,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     origin: Origin | None = None
     spool: str = ""
     seq: int = 0
+    ack: bool = False
 
 
 class Ack(msgspec.Struct, frozen=True):

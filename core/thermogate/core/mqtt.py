@@ -189,10 +189,9 @@ class MqttClient:
         self._call_on_loop(self._disconnected_on_loop)
 
     def _message_in_thread(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        payload = bytes(message.payload)
         self._received.append(
-            Message(
-                message.topic, message.payload, message.retain, message.mid, message.qos, self._connection
-            )
+            Message(message.topic, payload, message.retain, message.mid, message.qos, self._connection)
         )
         if not self._wake_pending:  # one wake-up for all messages that come before it is served
             self._wake_pending = True

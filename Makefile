@@ -1,0 +1,48 @@
+# thermogate: `make up` runs it, `make test` tests it. Everything else is for working on it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := up
+.PHONY: up env test check lint docs bench servers clean
+
+# Two stamps, so that a newcomer who only wants to see it waits for no test tool.
+$(VENV)/.up: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "thermogate needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[up]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.up
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+up: $(VENV)/.up ## broker, agent, collector, store, analytics and page on this machine
+	exec $(BIN)/thermogate up $(ARGS)
+
+env: $(VENV)/.dev ## .venv with every extra
+
+servers: ## real servers for the tests: installs what is missing where it can
+	./tests/install_servers.sh
+
+test: env servers ## every test; ARGS for pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+check: lint test ## what CI runs
+
+docs: env ## rewrite the generated pages
+	$(BIN)/python docs/generate.py
+
+bench: env ## make bench NAME=rle
+	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
+
+clean:
+	rm -rf $(VENV) dist build test-artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis
