@@ -1,0 +1,158 @@
+"""The MQTT client against real brokers: Mosquitto, and the one that `up` embeds."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+
+import pytest
+
+from tests.servers import mosquitto
+from thermogate.cli.broker import embedded
+from thermogate.core.errors import ConfigError, NotConnectedError
+from thermogate.core.mqtt import MqttClient, MqttSettings, Will
+
+pytestmark = pytest.mark.integration
+
+FAST = {"reconnect_min_s": 0.05, "reconnect_max_s": 0.2, "keepalive_s": 5}
+
+
+@contextlib.asynccontextmanager
+async def iotcore(_tmp_path):
+    async with embedded("127.0.0.1", 0) as broker:
+        yield broker.url
+
+
+@contextlib.asynccontextmanager
+async def mosquitto_server(tmp_path):
+    with mosquitto(tmp_path) as url:
+        yield url
+
+
+@pytest.fixture(params=[mosquitto_server, iotcore], ids=["mosquitto", "iotcore"])
+async def url(request, tmp_path):
+    async with request.param(tmp_path) as url:
+        yield url
+
+
+def client(url, name, **options):
+    return MqttClient(MqttSettings(url=url, **FAST), client_id=name, **options)
+
+
+async def within(work, seconds=10):
+    return await asyncio.wait_for(work, seconds)
+
+
+async def receive(subscriber, count):
+    messages = []
+    while len(messages) < count:
+        messages += await within(subscriber.receive(count - len(messages)))
+    return messages
+
+
+async def test_messages_arrive_in_order_and_whole(url):
+    async with client(url, "sub", subscribe=("t/+/x",)) as sub, client(url, "pub") as pub:
+        await within(sub.wait_connected())
+        await within(pub.wait_connected())
+        await asyncio.sleep(0.2)  # the subscription has no other sign that it stands
+        for number in range(200):
+            pub.publish_soon("t/n/x", b"%d" % number)
+        await within(pub.publish("t/n/x", b"end"))
+        messages = await receive(sub, 201)
+    assert [m.payload for m in messages] == [b"%d" % n for n in range(200)] + [b"end"]
+    assert {m.topic for m in messages} == {"t/n/x"}
+
+
+async def test_a_retained_message_greets_a_late_subscriber_and_says_that_it_is_old(url):
+    async with client(url, "pub") as pub:
+        await within(pub.wait_connected())
+        await within(pub.publish("t/gate", b"HOLD", retain=True))
+    async with client(url, "late", subscribe=("t/gate",)) as late:
+        (message,) = await receive(late, 1)
+    assert (message.payload, message.retained) == (b"HOLD", True)
+
+
+async def test_the_will_speaks_when_a_client_dies_but_not_when_it_leaves(url):
+    will = Will("t/status", b"offline")
+    async with client(url, "watcher", subscribe=("t/status",)) as watcher:
+        await within(watcher.wait_connected())
+        async with client(url, "leaver", will=will) as leaver:
+            await within(leaver.wait_connected())
+        dying = client(url, "dying", will=will)
+        async with dying:
+            await within(dying.wait_connected())
+            dying._client.socket().shutdown(socket.SHUT_RDWR)  # the network is cut, nothing is said
+            (message,) = await receive(watcher, 1)
+        assert message.payload == b"offline"
+        assert not watcher._received
+
+
+async def test_unacknowledged_messages_come_again_after_a_broken_connection(url):
+    sub = client(url, "worker", subscribe=("t/job",), manual_ack=True)
+    async with sub, client(url, "pub") as pub:
+        await within(sub.wait_connected())
+        await within(pub.wait_connected())
+        await asyncio.sleep(0.2)
+        await within(pub.publish("t/job", b"1"))
+        (message,) = await receive(sub, 1)
+        sub.ack(message)
+        await within(pub.publish("t/job", b"2"))
+        (again,) = await receive(sub, 1)
+        assert again.payload == b"2"
+
+
+async def test_publishing_without_a_connection_says_so_at_once(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    async with client(f"mqtt://127.0.0.1:{port}", "lonely") as lonely:
+        with pytest.raises(NotConnectedError):
+            await lonely.publish("t", b"x")
+
+
+async def test_a_client_comes_back_to_a_broker_that_was_killed_and_started_again(tmp_path):
+    connections = []
+    with mosquitto(tmp_path) as url:
+        sub = client(url, "sub", subscribe=("t/x",), on_connect=lambda: connections.append(1))
+        await within(sub.__aenter__())
+        await within(sub.wait_connected())
+    with mosquitto(tmp_path, port=int(url.rsplit(":", 1)[1])) as url:
+        try:
+            while len(connections) < 2:
+                await asyncio.sleep(0.05)
+            async with client(url, "pub") as pub:
+                await within(pub.wait_connected())
+                await asyncio.sleep(0.2)
+                await within(pub.publish("t/x", b"hello again"))
+            (message,) = await receive(sub, 1)
+        finally:
+            await sub.__aexit__(None, None, None)
+    assert message.payload == b"hello again"
+
+
+async def test_the_embedded_broker_survives_the_interrupt_of_its_terminal():
+    async with embedded("127.0.0.1", 0) as broker:
+        os.kill(broker._broker._process.pid, signal.SIGINT)
+        await asyncio.sleep(0.2)
+        assert broker._broker.is_running
+
+
+@pytest.mark.parametrize("url", ["tcp://x", "mqtt://", "mqtt://h:port", "h:1883", "mqtt://h:1883/path"])
+async def test_a_broker_url_that_is_none_is_a_configuration_error(url):
+    with pytest.raises(ConfigError, match=r"mqtt\.url"):
+        async with client(url, "x"):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"url": "mqtts://h", "ca_file": "/nowhere/ca.pem"}, "/nowhere/ca.pem"),
+        ({"username": "u", "password_file": "/nowhere/password"}, "/nowhere/password"),
+    ],
+)
+async def test_a_missing_credential_file_is_named(options, named):
+    with pytest.raises(ConfigError, match=named):
+        async with MqttClient(MqttSettings(**options), client_id="x"):
+            pass

@@ -1,0 +1,94 @@
+"""Real servers on free ports with folders of their own, for as long as a block lasts."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_START_S = 20.0
+
+
+def binary(name: str) -> str:
+    """Path of a program; without it the test is skipped, or fails in CI."""
+    path = shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    if path is None:
+        reason = f"{name} is not installed: run tests/install_servers.sh as root"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+def free_port() -> int:
+    """A port of the loopback interface on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def mosquitto(folder: Path, *, port: int | None = None, extra: str = "") -> Iterator[str]:
+    """A Mosquitto; yields its mqtt:// URL. `extra` is more of its configuration."""
+    program = binary("mosquitto")
+    port = port or free_port()
+    config = folder / "mosquitto.conf"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n{extra}")
+    with _running([program, "-c", str(config)], folder / "mosquitto.log"):
+        _wait_for_port(port)
+        yield f"mqtt://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def influxdb(folder: Path, *, port: int | None = None) -> Iterator[str]:
+    """An InfluxDB 1.x without password; yields its http:// URL."""
+    program = binary("influxd")
+    port = port or free_port()
+    home = folder / "influxdb"
+    config = folder / "influxdb.conf"
+    home.mkdir(exist_ok=True)
+    config.write_text(
+        f'reporting-disabled = true\nbind-address = "127.0.0.1:{free_port()}"\n'
+        f'[http]\nbind-address = "127.0.0.1:{port}"\nlog-enabled = false\nmax-body-size = 0\n'
+        f'[meta]\ndir = "{home}/meta"\n'
+        f'[data]\ndir = "{home}/data"\nwal-dir = "{home}/wal"\nindex-version = "tsi1"\n'
+        "max-series-per-database = 0\nmax-values-per-tag = 0\n"
+        "[monitor]\nstore-enabled = false\n"
+    )
+    with _running([program, "-config", str(config)], folder / "influxd.log"):
+        _wait_for_ping(f"http://127.0.0.1:{port}/ping")
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def _running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait(10)
+
+
+def _wait_for_port(port: int) -> None:
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.02)
+    pytest.fail(f"nothing listens on port {port} after {_START_S:.0f} s")
+
+
+def _wait_for_ping(url: str) -> None:
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"{url} does not answer after {_START_S:.0f} s")
