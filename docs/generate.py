@@ -1,16 +1,22 @@
-"""Writes the pages that are made from code: docs/metrics.md and docs/asyncapi.yaml.
+"""Writes the pages that are made from code: docs/metrics.md, docs/settings.md and docs/asyncapi.yaml.
 
 `python docs/generate.py` writes them; with `--check` it only says which are stale, and fails.
 """
 
+import ast
+import inspect
 import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
 
+from thermogate.cli.settings import ThermogateSettings
 from thermogate.core import wire
+from thermogate.core.config import Settings
 from thermogate.core.decision import GateDecision
 from thermogate.core.model import Ack, Event, Status
 from thermogate.core.schema import MEASUREMENTS, VERSION, Field
@@ -29,7 +35,11 @@ TELEMETRY_EXAMPLE = wire.format_header("n17", "3f2a9c01", 1234).decode() + wire.
 
 def main(arguments: list[str]) -> int:
     """0 when every page is written or, with --check, fresh."""
-    pages = {DOCS / "metrics.md": metrics(), DOCS / "asyncapi.yaml": asyncapi()}
+    pages = {
+        DOCS / "metrics.md": metrics(),
+        DOCS / "settings.md": settings(),
+        DOCS / "asyncapi.yaml": asyncapi(),
+    }
     stale = [page for page, text in pages.items() if not page.exists() or page.read_text() != text]
     for page in stale:
         if "--check" in arguments:
@@ -57,6 +67,65 @@ def metrics() -> str:
         parts.append("|---|---|---|---|")
         parts += [f"| `{f.name}` | {f.unit} | {_type(f)} | {f.what} |" for f in measurement.fields]
     return "\n".join(parts) + "\n"
+
+
+def settings() -> str:
+    """The page of every setting: default, and the reason that stands beside it in the code."""
+    parts = [
+        "# Settings",
+        "",
+        "Generated from the settings' own definitions by `make docs`; do not edit.",
+        "",
+        "One TOML file for every part (`--config FILE`; an example is `systemd/thermogate.toml`). A setting can also",
+        "be given in the environment (`THERMOGATE_AGENT_PERIOD_S=2`) and on the command line",
+        "(`--set agent.period_s=2`); later ones win in this order. An unknown key is an error that names its place.",
+    ]
+    for path, struct in _sections(ThermogateSettings, ()):
+        own = [f for f in msgspec.structs.fields(struct) if not _is_section(f.type)]
+        if own:
+            reasons = _reasons(struct)
+            parts += ["", f"## [{'.'.join(path)}]" if path else "## top level", "", _summary(struct), ""]
+            parts += ["| key | default | meaning |", "|---|---|---|"]
+            parts += [f"| `{f.name}` | `{_default(f)}` | {reasons.get(f.name, '')} |" for f in own]
+    return "\n".join(parts) + "\n"
+
+
+def _sections(
+    struct: type[msgspec.Struct], path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], type[msgspec.Struct]]]:
+    yield path, struct
+    for field in msgspec.structs.fields(struct):
+        if _is_section(field.type):
+            yield from _sections(field.type, (*path, field.name))
+
+
+def _is_section(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Settings)
+
+
+def _summary(struct: type[msgspec.Struct]) -> str:
+    return (struct.__doc__ or "").split("\n\n")[0]
+
+
+def _reasons(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """The string under each field; a run of fields may share the one under its last."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(struct))).body
+    assert isinstance(definition, ast.ClassDef)
+    reasons: dict[str, str] = {}
+    waiting: list[str] = []
+    for statement in definition.body:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            waiting.append(statement.target.id)
+        elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+            text = " ".join(str(statement.value.value).split()).replace("|", "\\|")
+            reasons |= dict.fromkeys(waiting, text)
+            waiting = []
+    return reasons
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+    return msgspec.json.encode(default).decode() if default is not None else ""  # JSON scalars are TOML's
 
 
 def asyncapi() -> str:

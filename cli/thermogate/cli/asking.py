@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from thermogate.cli import rundir
+from thermogate.core.clock import NS
 from thermogate.core.decision import GateDecision
 from thermogate.core.errors import UnavailableError
 from thermogate.core.model import Event, Status
 from thermogate.core.query import Device, Ranked, Series
 from thermogate.dashboard.answers import Answers, FleetRow, Info
-from thermogate.dashboard.times import END_OF_TIME_NS, parse_time
+from thermogate.dashboard.times import END_OF_TIME_NS, format_time, parse_time
 
 DEFAULT_URL = "http://127.0.0.1:8420"
 _TIMEOUT_S = 30.0
@@ -95,7 +96,7 @@ class Remote:
             return bytes(response.read())
 
     def _open(self, path: str, options: dict[str, Any]) -> Any:
-        given = {_parameter(name): str(value) for name, value in options.items() if value is not None}
+        given = dict(_parameter(name, value) for name, value in options.items() if value is not None)
         url = f"{self._url}/api/v1/{path}?{urllib.parse.urlencode(given)}"
         if not url.startswith(("http://", "https://")):
             raise UnavailableError(f"--url {self._url}: expected http://HOST:PORT")
@@ -158,8 +159,13 @@ def _running_url(url: str | None) -> str:
     return running.url if running else DEFAULT_URL
 
 
-def _parameter(name: str) -> str:
-    return {"start_ns": "start", "end_ns": "end", "step_ns": "step"}.get(name, name)
+def _parameter(name: str, value: Any) -> tuple[str, str]:
+    """The name and text that the HTTP API has for an argument of `Answers`."""
+    if name in ("start_ns", "end_ns"):
+        return {"start_ns": "from", "end_ns": "to"}[name], format_time(value)
+    if name == "step_ns":
+        return "step", f"{value / NS:.9f}"
+    return name, str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _error_text(err: urllib.error.HTTPError) -> str:

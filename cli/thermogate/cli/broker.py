@@ -1,7 +1,6 @@
 """The broker that `up` brings along: iotcore (rumqttd), as a child process on loopback."""
 
 import asyncio
-import logging
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -13,8 +12,6 @@ from thermogate.core.errors import UnavailableError
 
 _WATCH_S = 1.0
 
-log = logging.getLogger(__name__)
-
 
 class EmbeddedBroker:
     """`async with embedded(host, port) as broker` runs until the block ends."""
@@ -25,7 +22,7 @@ class EmbeddedBroker:
 
     async def watch(self) -> None:
         """Return never; raises UnavailableError when the broker process has died."""
-        while self._broker.is_running:
+        while self._broker.is_running:  # noqa: ASYNC110 - iotcore tells nobody that it died
             await asyncio.sleep(_WATCH_S)
         raise UnavailableError("the embedded MQTT broker died; what was not stored is in the spools")
 

@@ -7,6 +7,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from thermogate.core import __version__
 from thermogate.core.errors import ConfigError, ThermogateError
@@ -62,7 +63,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _import(command: str) -> object:
+def _import(command: str) -> ModuleType:
     try:
         return importlib.import_module(f"thermogate.cli.{command}")
     except ModuleNotFoundError as err:

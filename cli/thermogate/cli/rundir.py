@@ -20,7 +20,9 @@ class Running(msgspec.Struct, frozen=True):
 
 
 def default_data_dir() -> Path:
-    """$XDG_DATA_HOME/thermogate, by default ~/.local/share/thermogate."""
+    """$STATE_DIRECTORY as systemd sets it, else $XDG_DATA_HOME/thermogate, else ~/.local/share/thermogate."""
+    if state := os.environ.get("STATE_DIRECTORY"):
+        return Path(state)
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(base).expanduser() / "thermogate"
 

@@ -58,3 +58,13 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     for err in group.exceptions:
         found += _leaves(err) if isinstance(err, BaseExceptionGroup) else [err]
     return found
+
+
+def say(text: str) -> None:
+    """A line for a person, at once."""
+    print(text, flush=True)
+
+
+def report(what: str, text: str) -> None:
+    """A line of the opening report."""
+    say(f"  {what:<10} {text}")

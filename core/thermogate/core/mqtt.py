@@ -32,6 +32,7 @@ class MqttSettings(Settings, frozen=True):
     url: str = "mqtt://127.0.0.1:1883"
     """mqtt://HOST[:1883] or mqtts://HOST[:8883]."""
     username: str = ""
+    """Empty: none. With the ACL in systemd/mosquitto/, an agent's is its node's name."""
     password_file: str = ""
     """File whose first line is the password; under systemd a credential."""
     ca_file: str = ""

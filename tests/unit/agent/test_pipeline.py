@@ -50,7 +50,9 @@ def test_without_one_of_its_inputs_there_is_no_rle_but_what_was_measured_is_sent
 
 @pytest.mark.parametrize("limits", [{"rated_power_w": None}, {"temp_limit_c": None}, {"rated_power_w": 0.0}])
 def test_a_device_whose_limits_are_unknown_has_no_rle(limits):
-    info = DeviceInfo(kind="gpu", device="0", model="X", **{"rated_power_w": 700.0, "temp_limit_c": 87.0, **limits})
+    info = DeviceInfo(
+        kind="gpu", device="0", model="X", **{"rated_power_w": 700.0, "temp_limit_c": 87.0, **limits}
+    )
     (point,) = points(pipeline(info).step([gpu(util_ratio=0.9, temp_c=60.0, power_w=300.0)], T0, 0.0)[0])
     assert "rle" not in point.fields
 
@@ -93,7 +95,9 @@ def collapse_vector(made):
         seen += events
         fields.append(points(lines)[0].fields["collapse"])
     for second in range(80, 90):
-        lines, events = made.step([gpu(util_ratio=0.98, temp_c=60.0, power_w=350.0)], T0 + second * 10**9, float(second))
+        lines, events = made.step(
+            [gpu(util_ratio=0.98, temp_c=60.0, power_w=350.0)], T0 + second * 10**9, float(second)
+        )
         seen += events
     return seen, fields
 

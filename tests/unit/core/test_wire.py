@@ -11,7 +11,9 @@ FIELD_NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,63}", fullmatch=True)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
 
-def payload(node="n17", lines="gpu,node=n17,device=0,model=H100 power_w=612.4,collapse=0i 1763712000000000000\n"):
+def payload(
+    node="n17", lines="gpu,node=n17,device=0,model=H100 power_w=612.4,collapse=0i 1763712000000000000\n"
+):
     return wire.format_header(node, "3f2a", 1234) + lines.encode()
 
 
@@ -23,7 +25,9 @@ def payload(node="n17", lines="gpu,node=n17,device=0,model=H100 power_w=612.4,co
     fields=st.dictionaries(FIELD_NAMES, NUMBERS, min_size=1, max_size=20),
     time_ns=st.integers(0, 2**63 - 1),
 )
-def test_what_is_formatted_passes_the_check_and_parses_to_the_same(node, device, model, origin, fields, time_ns):
+def test_what_is_formatted_passes_the_check_and_parses_to_the_same(
+    node, device, model, origin, fields, time_ns
+):
     fields.pop("collapse", None)
     line = wire.format_line("gpu", node, device, model, origin, fields, time_ns)
     body = line or "agent,node=" + node + " ticks_count=1i 1\n"
@@ -96,7 +100,9 @@ def test_one_nodes_check_does_not_pass_anothers_lines():
         wire.check_telemetry("n1", payload(node="n1"))
 
 
-@pytest.mark.parametrize("topic", ["thermogate/v1/node/a b/telemetry", "other/v1/node/a/status", "thermogate/v1/x", ""])
+@pytest.mark.parametrize(
+    "topic", ["thermogate/v1/node/a b/telemetry", "other/v1/node/a/status", "thermogate/v1/x", ""]
+)
 def test_a_foreign_topic_is_a_wire_error(topic):
     with pytest.raises(WireError):
         wire.split_topic(topic)

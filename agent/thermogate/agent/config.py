@@ -1,0 +1,48 @@
+"""Settings of the agent."""
+
+from typing import Literal
+
+import msgspec
+
+from thermogate.agent.sources.cpu import CpuSettings
+from thermogate.agent.sources.nvidia import NvidiaSettings
+from thermogate.agent.spool import SpoolSettings
+from thermogate.core.config import Settings
+
+
+class RleSettings(Settings, frozen=True):
+    """Which RLE is computed on the node."""
+
+    profile: Literal["monitor", "core", "headroom"] = "monitor"
+    """The published profile; docs/rle.md says how they differ."""
+    max_gap_s: float = 10.0
+    """A longer silence starts RLE afresh: 10 s is the stability window of `monitor`."""
+
+
+class UplinkSettings(Settings, frozen=True):
+    """How the spool is sent."""
+
+    window: int = 100
+    """Messages on their way without a collector's acknowledgement; iotcore's own window is 100."""
+    ack_timeout_s: float = 20.0
+    """Send again after this. Collectors acknowledge every 5 s, so this is four of their turns."""
+    backlog_per_s: float = 200.0
+    """Old messages a second beside the live ones: an hour's outage is caught up in 18 s."""
+    status_interval_s: float = 60.0
+    """How often the retained status is renewed, with the depth of the spool."""
+
+
+class AgentSettings(Settings, frozen=True):
+    """What one node's agent does."""
+
+    node: str = ""
+    """Name of the node on the wire; empty: the host's name."""
+    period_s: float = 1.0
+    """Time between samples."""
+    selfstats_interval_s: float = 10.0
+    """How often the agent reports its own cost, late ticks and spool."""
+    rle: RleSettings = msgspec.field(default_factory=RleSettings)
+    uplink: UplinkSettings = msgspec.field(default_factory=UplinkSettings)
+    nvidia: NvidiaSettings = msgspec.field(default_factory=NvidiaSettings)
+    cpu: CpuSettings = msgspec.field(default_factory=CpuSettings)
+    spool: SpoolSettings = msgspec.field(default_factory=SpoolSettings)

@@ -1,0 +1,169 @@
+"""From readings to what is sent: RLE and collapse for each device, one line each, events at the edges.
+
+Pure but for the state it keeps: no clock, no I/O. The same readings give the same bytes.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from thermogate.agent.sources.base import Reading
+
+from thermogate.agent.config import RleSettings
+from thermogate.core import profiles
+from thermogate.core.clock import NS
+from thermogate.core.model import DeviceInfo, Event, EventKind, Origin
+from thermogate.core.wire import format_line
+
+_Key = tuple[str, str]
+_Limits = tuple[float | None, float | None]
+
+
+class _Load:
+    """RLE of one device: its limits, its state, and since when it is in collapse."""
+
+    def __init__(self, limits: _Limits, params: profiles.Params) -> None:
+        self.limits = limits
+        self.params = params
+        self.state = profiles.initial(params)
+        self.elapsed_s: float | None = None
+        self.collapse_since_ns: int | None = None
+
+
+class Pipeline:
+    """Turns the readings of one node into telemetry lines and events.
+
+    Devices without rated power, temperature or utilization have no RLE: their lines carry what was
+    measured and no more.
+    """
+
+    def __init__(self, node: str, origin: Origin | None, settings: RleSettings) -> None:
+        self._node = node
+        self._origin = origin
+        self._settings = settings
+        self._models: dict[_Key, str] = {}
+        self._limits: dict[_Key, _Limits] = {}
+        self._loads: dict[_Key, _Load] = {}
+
+    def describe(self, devices: Iterable[DeviceInfo]) -> None:
+        """Take note of models and limits; call again when devices come or change."""
+        for info in devices:
+            self._models[info.kind, info.device] = info.model
+            self._limits[info.kind, info.device] = (info.rated_power_w, info.temp_limit_c)
+
+    def step(self, readings: Iterable[Reading], time_ns: int, elapsed_s: float) -> tuple[str, list[Event]]:
+        """The telemetry lines ("" when nothing was measured) and the events of one tick.
+
+        `time_ns` is the UTC stamp; `elapsed_s` the source's steady clock, whose differences are
+        the intervals of RLE.
+        """
+        lines: list[str] = []
+        events: list[Event] = []
+        for reading in readings:
+            key = (reading.kind, reading.device)
+            result = self._rle(key, reading.fields, elapsed_s)
+            fields = dict(reading.fields)
+            if result is not None:
+                fields.update(_rle_fields(result))
+                events += self._collapse_edge(reading, result, time_ns)
+            lines.append(
+                format_line(
+                    reading.kind,
+                    self._node,
+                    reading.device,
+                    self._models.get(key, ""),
+                    self._origin,
+                    fields,
+                    time_ns,
+                )
+            )
+        return "".join(lines), events
+
+    def _rle(self, key: _Key, fields: Mapping[str, float], elapsed_s: float) -> profiles.Result | None:
+        util, temp_c = fields.get("util_ratio"), fields.get("temp_c")
+        load = self._load(key, fields)
+        if load is None or util is None or temp_c is None:
+            return None
+        sample = profiles.Sample(util, temp_c, fields.get("power_w"), elapsed_s)
+        if profiles.why_absent(load.params, sample):
+            return None
+        if load.elapsed_s is not None and not 0 <= elapsed_s - load.elapsed_s <= self._settings.max_gap_s:
+            load.state = profiles.initial(load.params)
+        load.state, result = profiles.step(load.params, load.state, sample)
+        load.elapsed_s = elapsed_s
+        return result
+
+    def _load(self, key: _Key, fields: Mapping[str, float]) -> _Load | None:
+        """The device's load with the limits that are enforced now; None without limits."""
+        known_power_w, known_limit_c = self._limits.get(key, (None, None))
+        rated_power_w = fields.get("power_limit_w", known_power_w)
+        temp_limit_c = fields.get("temp_limit_c", known_limit_c)
+        powerless = not rated_power_w and self._settings.profile != "headroom"
+        if not temp_limit_c or powerless:
+            return None
+        limits = (rated_power_w, temp_limit_c)
+        load = self._loads.get(key)
+        if load is not None and load.limits == limits:
+            return load
+        params = profiles.params(
+            self._settings.profile, rated_power_w=rated_power_w, temp_limit_c=temp_limit_c, interval_s=None
+        )
+        if load is None:
+            load = self._loads[key] = _Load(limits, params)
+        load.limits, load.params = limits, params
+        return load
+
+    def _collapse_edge(self, reading: Reading, result: profiles.Result, time_ns: int) -> list[Event]:
+        load = self._loads[reading.kind, reading.device]
+        since_ns = load.collapse_since_ns
+        if result.collapse == (since_ns is not None):
+            return []
+        peak = result.rolling_peak
+        share = f"RLE {result.rle_smoothed:.3f} against a peak of {peak:.3f}"
+        if result.collapse:
+            load.collapse_since_ns = time_ns
+            text = (
+                f"{reading.kind}{reading.device} collapsed: {share}, {result.t_sustain_s:.0f} s to its limit"
+            )
+            return [self._event("collapse_began", reading, result, text, time_ns, {})]
+        load.collapse_since_ns = None
+        lasted_s = (time_ns - (since_ns or time_ns)) / NS
+        text = f"{reading.kind}{reading.device} recovered after {lasted_s:.0f} s: {share}"
+        return [self._event("collapse_ended", reading, result, text, time_ns, {"lasted_s": lasted_s})]
+
+    def _event(
+        self,
+        event: EventKind,
+        reading: Reading,
+        result: profiles.Result,
+        text: str,
+        time_ns: int,
+        extra: dict[str, float],
+    ) -> Event:
+        data: dict[str, float | str] = {
+            "rle": result.rle_smoothed,
+            "rle_peak": result.rolling_peak,
+            "t_sustain_s": result.t_sustain_s,
+            **extra,
+        }
+        return Event(
+            node=self._node,
+            event=event,
+            time_ns=time_ns,
+            text=text,
+            device_kind=reading.kind,
+            device=reading.device,
+            data=data,
+            origin=self._origin,
+        )
+
+
+def _rle_fields(result: profiles.Result) -> dict[str, float | int]:
+    return {
+        "rle": result.rle_smoothed,
+        "rle_raw": result.rle_raw,
+        "e_th": result.e_th,
+        "e_pw": result.e_pw,
+        "a_load_ratio": result.a_load,
+        "t_sustain_s": result.t_sustain_s,
+        "rle_peak": result.rolling_peak,
+        "collapse": int(result.collapse),
+    }

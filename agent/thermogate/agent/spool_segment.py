@@ -1,0 +1,118 @@
+"""One file of the spool, and the disk that it lies on."""
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from thermogate.agent.spool_format import Entry, scan
+
+_SUFFIX = ".seg"
+_CHUNK_BYTES = 64 * 1024
+
+
+class Disk:
+    """What the spool asks of a disk that may be full; tests have worse ones."""
+
+    def create(self, path: Path) -> int:
+        """A descriptor of a new, empty file, to append to and read from. Raises OSError."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o640)
+
+    def write(self, fd: int, data: bytes) -> int:
+        """How many bytes were written. Raises OSError."""
+        return os.write(fd, data)
+
+    def remove(self, path: Path) -> None:
+        """Delete a file; one that is gone already is fine. Raises OSError."""
+        path.unlink(missing_ok=True)
+
+    def boot_id(self) -> str:
+        """Another for each boot of the machine; "" when it cannot be told."""
+        try:
+            return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        except OSError:
+            return ""
+
+
+class Segment:
+    """A file of entries, named by the first sequence number it may hold.
+
+    `newest_s` and `opened_s` are on the steady clock of this boot, also for what an earlier boot wrote.
+    """
+
+    def __init__(self, path: Path, size: int = 0) -> None:
+        self.path = path
+        self.first = int(path.stem)
+        self.size = size
+        self.opened_s = 0.0
+        self.newest_s = 0.0
+        self._fd = -1
+
+    @staticmethod
+    def at(directory: Path, first: int) -> "Segment":
+        """The segment whose first number is `first`; its file need not exist."""
+        return Segment(directory / f"{first:020d}{_SUFFIX}")
+
+    @staticmethod
+    def found_in(directory: Path) -> list["Segment"]:
+        """The segments that lie in `directory`, oldest first. Raises OSError."""
+        paths = (path for path in directory.glob(f"*{_SUFFIX}") if path.stem.isdigit())
+        return [Segment(path, path.stat().st_size) for path in sorted(paths)]
+
+    def create(self, disk: Disk, now_s: float) -> None:
+        """Begin the file anew, to append to it. Raises OSError."""
+        self._fd = disk.create(self.path)
+        self.opened_s = self.newest_s = now_s
+
+    def append(self, disk: Disk, data: bytes, now_s: float) -> None:
+        """Write an entry by one write, whole or not at all. Raises OSError."""
+        written = disk.write(self._fd, data)
+        self.size += written
+        if written < len(data):
+            os.ftruncate(self._fd, self.size - written)
+            self.size -= written
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.newest_s = now_s
+
+    def sync(self) -> None:
+        """Wait until the file is on the disk itself. Raises OSError."""
+        os.fdatasync(self._fd)
+
+    def seal(self) -> None:
+        """Append no more."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def entries(self, offset: int = 0, chunk: int = _CHUNK_BYTES) -> Iterator[Entry]:
+        """The sound entries from `offset` on, read as they are asked for.
+
+        They end early where the disk cannot read the file or somebody has deleted it. Raises
+        OSError when something else is wrong, such as permissions.
+        """
+        try:
+            fd = os.dup(self._fd) if self._fd >= 0 else os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            while data := _pread(fd, min(chunk, self.size - offset), offset):
+                end = offset
+                for entry in scan(data, offset):
+                    yield entry
+                    end = entry.end
+                if end == offset:
+                    chunk *= 2  # one entry is longer, or all of this is damaged
+                    if offset + len(data) >= self.size:
+                        return
+                offset = end
+        finally:
+            os.close(fd)
+
+
+def _pread(fd: int, size: int, offset: int) -> bytes:
+    try:
+        return os.pread(fd, size, offset)
+    except OSError as err:
+        if err.errno != errno.EIO:
+            raise
+        return b""

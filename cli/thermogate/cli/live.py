@@ -1,0 +1,22 @@
+"""The sensors of this machine, as the agent reads them."""
+
+import socket
+
+from thermogate.agent.config import AgentSettings
+from thermogate.agent.sampler import Sampler
+from thermogate.agent.sources.base import Source
+from thermogate.agent.sources.cpu import CpuSource
+from thermogate.agent.sources.nvidia import NvidiaSource
+from thermogate.core.clock import Clock
+from thermogate.core.wire import to_name
+
+
+def sampler(settings: AgentSettings, clock: Clock) -> Sampler:
+    """Every source there is; which of them finds something shows when it is opened."""
+    sources: list[Source] = [NvidiaSource(settings.nvidia, clock), CpuSource(settings.cpu, clock)]
+    return Sampler(node_name(settings), sources, period_s=settings.period_s, clock=clock)
+
+
+def node_name(settings: AgentSettings) -> str:
+    """The node's name on the wire: the setting, else the host's name."""
+    return to_name(settings.node or socket.gethostname())

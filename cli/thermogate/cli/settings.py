@@ -1,0 +1,77 @@
+"""One configuration for every command: each reads its own sections."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from thermogate.agent.config import AgentSettings
+from thermogate.analytics.config import AnalyticsSettings
+from thermogate.cli import rundir
+from thermogate.collector.config import CollectorSettings
+from thermogate.core import config
+from thermogate.core.clock import NS
+from thermogate.core.config import Settings
+from thermogate.core.mqtt import MqttSettings
+from thermogate.dashboard.settings import DashboardSettings
+from thermogate.dashboard.times import parse_duration
+
+
+class UpSettings(Settings, frozen=True):
+    """What only `thermogate up` reads."""
+
+    mqtt_listen: str = "127.0.0.1:1883"
+    """Where the embedded broker listens; when that port is taken and this was not given, any free one."""
+    demo: bool = True
+    """Play the shipped recordings when this machine has no GPU and no --replay is given."""
+    status_interval_s: float = 60.0
+    """How often the status line is printed where it cannot be painted over (not a terminal)."""
+
+
+class ThermogateSettings(Settings, frozen=True):
+    """The whole configuration, as in systemd/thermogate.toml."""
+
+    data_dir: str = ""
+    """Spools, store and quarantine; empty: $STATE_DIRECTORY, else $XDG_DATA_HOME/thermogate."""
+    log_level: Literal["", "DEBUG", "INFO", "WARNING", "ERROR"] = ""
+    """Empty: INFO for a service, and for `up`, which has its own status line, WARNING."""
+    mqtt: MqttSettings = msgspec.field(default_factory=MqttSettings)
+    agent: AgentSettings = msgspec.field(default_factory=AgentSettings)
+    collector: CollectorSettings = msgspec.field(default_factory=CollectorSettings)
+    analytics: AnalyticsSettings = msgspec.field(default_factory=AnalyticsSettings)
+    dashboard: DashboardSettings = msgspec.field(default_factory=DashboardSettings)
+    up: UpSettings = msgspec.field(default_factory=UpSettings)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--config`, `--set` and `--data-dir`, for every command that runs a part."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="sets",
+        metavar="KEY=VALUE",
+        help="a setting, such as agent.node=n17",
+    )
+    parser.add_argument("--data-dir", metavar="DIR", help="where spools and the store live")
+    parser.add_argument("--for", dest="for_s", metavar="TIME", help="stop after this time, such as 60s")
+
+
+def load(args: argparse.Namespace, **flags: str | None) -> ThermogateSettings:
+    """File, environment, `--set`, then flags such as `mqtt.url`. Raises ConfigError."""
+    given = {"data_dir": args.data_dir, **{name.replace("__", "."): value for name, value in flags.items()}}
+    sets = [*args.sets, *(f"{name}={value}" for name, value in given.items() if value is not None)]
+    return config.load(ThermogateSettings, file=args.config, environ=os.environ, sets=sets)
+
+
+def for_s(args: argparse.Namespace) -> float | None:
+    """Seconds of `--for`. Raises ConfigError."""
+    return None if args.for_s is None else parse_duration(args.for_s) / NS
+
+
+def data_dir(settings: ThermogateSettings) -> Path:
+    """The data folder, absolute."""
+    return Path(settings.data_dir).expanduser().absolute() if settings.data_dir else rundir.default_data_dir()

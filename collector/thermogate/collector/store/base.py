@@ -1,0 +1,78 @@
+"""What a store is, and what is written into it."""
+
+from types import TracebackType
+from typing import Protocol, Self, cast
+
+import msgspec
+
+from thermogate.core.decision import GateDecision
+from thermogate.core.errors import StoreError
+from thermogate.core.model import Event, Status
+from thermogate.core.query import Query
+from thermogate.core.schema import MEASUREMENTS, Kind
+
+DAY_NS = 86_400_000_000_000
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """What is written in one step.
+
+    `telemetry` are payloads, header line included, that `wire.check_telemetry` has passed. Names in
+    events and decisions (node, device, id, target) are fit for a tag, stamps are 0 to 2^63 - 1.
+    """
+
+    telemetry: tuple[bytes, ...] = ()
+    events: tuple[Event, ...] = ()
+    decisions: tuple[GateDecision, ...] = ()
+    statuses: tuple[Status, ...] = ()
+
+
+class Store(Query, Protocol):
+    """Takes batches and answers queries: `async with store`.
+
+    Of one device, one stamp is one sample: writing it again changes nothing. A node's newest status is
+    the one written last, whatever its stamp, because a last will carries the stamp of the connect.
+    """
+
+    @property
+    def description(self) -> str:
+        """What stores and where, for a person: "DuckDB in DIR/store.duckdb"."""
+        ...
+
+    async def __aenter__(self) -> Self:
+        """Open it. Raises UnavailableError when that will not work by itself later."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def write(self, batch: Batch) -> None:
+        """Return when every byte of the batch will survive a crash.
+
+        Raises StoreError when nothing is certain, to be tried again with the same batch, and
+        RejectedError when the store will never take it.
+        """
+        ...
+
+
+class ThrottledError(StoreError):
+    """The store is alive and asks to be left alone for `retry_after_s` seconds."""
+
+    def __init__(self, text: str, *, retry_after_s: float) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+def split_device(text: str) -> tuple[Kind, str] | None:
+    """("gpu", "0") of "gpu0"; None when no kind of device begins like this."""
+    kind = next((kind for kind in MEASUREMENTS if text.startswith(kind)), None)
+    return None if kind is None else (cast("Kind", kind), text.removeprefix(kind))
+
+
+def matching_kinds(device: str | None) -> list[tuple[Kind, str | None]]:
+    """Which measurements, and which number in each, "gpu0" or None (every device) stands for."""
+    if device is None:
+        return [(cast("Kind", kind), None) for kind in sorted(MEASUREMENTS)]
+    found = split_device(device)
+    return [] if found is None else [found]

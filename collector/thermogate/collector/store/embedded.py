@@ -1,0 +1,176 @@
+"""The store inside the process: DuckDB in one file (docs/decisions/0002-embedded-store.md)."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from thermogate.collector.config import EmbeddedSettings
+from thermogate.collector.store.base import DAY_NS, Batch
+from thermogate.collector.store.duck import Database
+from thermogate.collector.store.embedded_query import Reader
+from thermogate.collector.store.embedded_write import Writer
+from thermogate.collector.store.newest import Newest
+from thermogate.collector.store.tables import Tables
+from thermogate.core.clock import Clock
+from thermogate.core.decision import GateDecision
+from thermogate.core.errors import StoreError
+from thermogate.core.model import Event, Status
+from thermogate.core.query import Device, Ranked, Reduction, Series
+from thermogate.core.schema import Kind
+from thermogate.core.wire import Point, parse_points
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "store.duckdb"
+_PRUNE_INTERVAL_S = 3600.0
+_READERS = 2
+
+T = TypeVar("T")
+
+
+class EmbeddedStore:
+    """`Store` in DIR/store.duckdb. One process at a time has it open, unless all are `read_only`.
+
+    Entering raises UnavailableError: another process has it, the folder cannot be written, the file
+    is damaged, or (read-only) there is none. One thread writes, others read.
+    """
+
+    def __init__(
+        self, data_dir: Path, settings: EmbeddedSettings, clock: Clock, *, read_only: bool = False
+    ) -> None:
+        self._retention_ns = round(settings.retention_days * DAY_NS)
+        self._clock = clock
+        self._read_only = read_only
+        self._database = Database(data_dir / FILE_NAME, settings, read_only=read_only)
+        self._tables = Tables(settings.max_extra_fields)
+        self._reader = Reader(self._database, self._tables)
+        self._writer = Writer(self._database, self._tables)
+        self._newest = Newest()
+        self._prune_due_s = 0.0
+        self._writing = ThreadPoolExecutor(1, "store-write")
+        self._reading = ThreadPoolExecutor(_READERS, "store-read")
+
+    @property
+    def description(self) -> str:
+        """Where the samples are."""
+        return f"DuckDB in {self._database.file}"
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._in_writer(self._open)
+        except BaseException:
+            await asyncio.to_thread(self._close)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self._close)
+
+    async def write(self, batch: Batch) -> None:
+        """As `Store.write`. Once an hour, what is older than `retention_days` goes."""
+        rows = await self._in_writer(self._writer.write, batch)
+        self._newest.see(rows, batch.decisions)
+        if self._clock.steady_s() >= self._prune_due_s:
+            await self._in_writer(self._prune)
+            self._newest.forget(self._day_ago_ns(), self._retained_ns())
+
+    async def latest(self) -> list[Point]:
+        """As `Query.latest`, from memory."""
+        return await self._in_reader(parse_points, self._newest.lines(self._day_ago_ns()))
+
+    async def series(
+        self, device: Device, fields: tuple[str, ...], *, start_ns: int, end_ns: int, step_ns: int
+    ) -> list[Series]:
+        """As `Query.series`."""
+        return await self._in_reader(self._reader.series, device, fields, start_ns, end_ns, step_ns)
+
+    async def top(
+        self,
+        kind: Kind,
+        field: str,
+        *,
+        start_ns: int,
+        end_ns: int,
+        limit: int,
+        by: Reduction = "mean",
+        largest: bool = True,
+    ) -> list[Ranked]:
+        """As `Query.top`."""
+        return await self._in_reader(self._reader.top, kind, field, start_ns, end_ns, limit, by, largest)
+
+    async def events(
+        self, *, start_ns: int, end_ns: int, node: str | None = None, limit: int = 1000
+    ) -> list[Event]:
+        """As `Query.events`."""
+        return await self._in_reader(self._reader.events, start_ns, end_ns, node, limit)
+
+    async def gates(self) -> list[GateDecision]:
+        """As `Query.gates`, from memory."""
+        return self._newest.gates()
+
+    async def decisions(
+        self, *, start_ns: int, end_ns: int, target: str | None = None, limit: int = 1000
+    ) -> list[GateDecision]:
+        """As `Query.decisions`."""
+        return await self._in_reader(self._reader.decisions, start_ns, end_ns, target, limit)
+
+    async def statuses(self) -> list[Status]:
+        """As `Query.statuses`."""
+        return await self._in_reader(self._reader.statuses)
+
+    async def samples(
+        self, *, start_ns: int, end_ns: int, node: str | None = None, device: str | None = None
+    ) -> AsyncIterator[list[Point]]:
+        """As `Query.samples`; every device is read as it is when its turn comes."""
+        chunks = self._reader.samples(start_ns, end_ns, node, device)
+        while chunk := await self._in_reader(_next, chunks):
+            yield chunk
+
+    def _open(self) -> None:
+        self._database.open()
+        if not self._read_only:
+            with self._database.transaction() as cursor:
+                self._tables.create(cursor)
+            self._prune()
+        else:
+            with self._database.cursor() as cursor:
+                self._tables.load(cursor)
+        day_ago_ns = self._day_ago_ns()
+        points = self._reader.latest(day_ago_ns)
+        self._writer.start(points, day_ago_ns)
+        self._newest.load(points, self._reader.gates())
+
+    def _close(self) -> None:
+        self._writing.shutdown()
+        self._database.close()
+        self._reading.shutdown(cancel_futures=True)
+
+    def _prune(self) -> None:
+        self._prune_due_s = self._clock.steady_s() + _PRUNE_INTERVAL_S
+        self._writer.forget(self._day_ago_ns())
+        try:
+            self._writer.prune(self._retained_ns())
+        except StoreError as err:  # what is too old may stay for another hour
+            log.warning("samples past their retention were not deleted: %s", err)
+
+    def _retained_ns(self) -> int:
+        return self._clock.utc_ns() - self._retention_ns
+
+    def _day_ago_ns(self) -> int:
+        return self._clock.utc_ns() - DAY_NS
+
+    async def _in_writer(self, work: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._writing, work, *args)
+
+    async def _in_reader(self, work: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._reading, work, *args)
+
+
+def _next(chunks: Iterator[list[Point]]) -> list[Point] | None:
+    return next(chunks, None)

@@ -1,0 +1,159 @@
+"""The read side of the embedded store: SQL for each question. Every function blocks."""
+# ruff: noqa: S608 - names go through quoted() or come from the schema, values are parameters
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from thermogate.collector.store.base import matching_kinds
+from thermogate.collector.store.duck import Database, quoted
+from thermogate.collector.store.rows import TAGS, Identity
+from thermogate.collector.store.tables import Tables
+from thermogate.core.decision import GateDecision
+from thermogate.core.errors import StoreError
+from thermogate.core.model import Event, Status
+from thermogate.core.query import Device, Ranked, Reduction, Series, SeriesPoint
+from thermogate.core.schema import Kind
+from thermogate.core.wire import Point
+
+_CHUNK_ROWS = 5000
+_REDUCTIONS: dict[Reduction, str] = {"mean": "avg", "min": "min", "max": "max"}
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Reader:
+    """Answers from one database; a method may run in any thread, several at a time."""
+
+    def __init__(self, database: Database, tables: Tables) -> None:
+        self._database = database
+        self._tables = tables
+
+    def latest(self, since_ns: int) -> list[Point]:
+        """The newest sample of each device, of those since `since_ns`."""
+        found = []
+        for measurement in self._tables.measurements():
+            names = self._tables.fields(measurement)
+            sql = (
+                f"select {_columns(names)} from {measurement} join ("
+                f"select node, device, max(time_ns) as time_ns from {measurement} where time_ns >= ? "
+                "group by node, device) using (time_ns, node, device)"
+            )
+            found += _points(measurement, names, self._rows(sql, since_ns))
+        return found
+
+    def series(
+        self, device: Device, fields: tuple[str, ...], start_ns: int, end_ns: int, step_ns: int
+    ) -> list[Series]:
+        """As `Query.series`."""
+        known = self._tables.fields(device.kind)
+        asked = [field for field in dict.fromkeys(fields) if field in known]
+        if not asked:
+            return []
+        reduced = ", ".join(f"avg({q}), min({q}), max({q}), count({q})" for q in map(quoted, asked))
+        rows = self._rows(
+            f"select time_ns // ? * ? as step, {reduced} from {device.kind} "
+            "where node = ? and device = ? and time_ns >= ? and time_ns < ? group by step order by step",
+            *(step_ns, step_ns, device.node, device.device, start_ns, end_ns),
+        )
+        found = []
+        for index, field in enumerate(asked):
+            steps = ((row[0], *row[4 * index + 1 : 4 * index + 5]) for row in rows)
+            points = tuple(SeriesPoint(*step) for step in steps if step[4])
+            if points:
+                found.append(Series(device, field, points))
+        return found
+
+    def top(
+        self, kind: Kind, field: str, start_ns: int, end_ns: int, limit: int, by: Reduction, largest: bool
+    ) -> list[Ranked]:
+        """As `Query.top`."""
+        if field not in self._tables.fields(kind):
+            return []
+        rows = self._rows(
+            f"select node, device, {_REDUCTIONS[by]}({quoted(field)}) as value from {kind} "
+            "where time_ns >= ? and time_ns < ? group by node, device having value is not null "
+            f"order by value {'desc' if largest else 'asc'}, node, device limit ?",
+            *(start_ns, end_ns, limit),
+        )
+        return [Ranked(Device(node, kind, device), value) for node, device, value in rows]
+
+    def events(self, start_ns: int, end_ns: int, node: str | None, limit: int) -> list[Event]:
+        """As `Query.events`."""
+        return self._messages(
+            Event,
+            "select json from events where time_ns >= ? and time_ns < ? and coalesce(node = ?, true) "
+            "order by time_ns desc, node, device_kind, device, event limit ?",
+            *(start_ns, end_ns, node, limit),
+        )
+
+    def gates(self) -> list[GateDecision]:
+        """As `Query.gates`; slow with many decisions."""
+        return self._messages(
+            GateDecision,
+            "select distinct on (kind, target) json from decisions "
+            "order by kind, target, issued_at_ns desc, seq desc, id desc",
+        )
+
+    def decisions(self, start_ns: int, end_ns: int, target: str | None, limit: int) -> list[GateDecision]:
+        """As `Query.decisions`."""
+        return self._messages(
+            GateDecision,
+            "select json from decisions where issued_at_ns >= ? and issued_at_ns < ? "
+            "and coalesce(target = ?, true) order by issued_at_ns desc, seq desc, id desc limit ?",
+            *(start_ns, end_ns, target, limit),
+        )
+
+    def statuses(self) -> list[Status]:
+        """As `Query.statuses`."""
+        return self._messages(Status, "select json from statuses order by node")
+
+    def samples(
+        self, start_ns: int, end_ns: int, node: str | None, device: str | None
+    ) -> Iterator[list[Point]]:
+        """As `Query.samples`. A device at a time: sorting all at once would spill to the disk."""
+        for measurement, number in matching_kinds(device):
+            if measurement not in self._tables.measurements():
+                continue
+            devices = self._rows(
+                f"select distinct node, device from {measurement} where time_ns >= ? and time_ns < ? "
+                "and coalesce(node = ?, true) and coalesce(device = ?, true) order by node, device",
+                *(start_ns, end_ns, node, number),
+            )
+            for its_node, its_number in devices:
+                yield from self._samples_of((measurement, its_node, its_number), start_ns, end_ns)
+
+    def _samples_of(self, identity: Identity, start_ns: int, end_ns: int) -> Iterator[list[Point]]:
+        measurement, node, device = identity
+        names = self._tables.fields(measurement)
+        with self._database.cursor() as cursor:
+            cursor.execute(
+                f"select {_columns(names)} from {measurement} where node = ? and device = ? "
+                "and time_ns >= ? and time_ns < ? order by time_ns",
+                [node, device, start_ns, end_ns],
+            )
+            while rows := cursor.fetchmany(_CHUNK_ROWS):
+                yield _points(measurement, names, rows)
+
+    def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._database.cursor() as cursor:
+            return cursor.execute(sql, values).fetchall()
+
+    def _messages(self, of: type[T], sql: str, *values: Any) -> list[T]:
+        try:
+            return [msgspec.json.decode(row[0], type=of) for row in self._rows(sql, *values)]
+        except msgspec.MsgspecError as err:
+            raise StoreError(f"{self._database.file}: a stored {of.__name__} cannot be read: {err}") from err
+
+
+def _columns(names: Sequence[str]) -> str:
+    return ", ".join(map(quoted, (*TAGS, *names)))
+
+
+def _points(measurement: str, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> list[Point]:
+    points = []
+    for time_ns, node, device, model, origin, *values in rows:
+        fields = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+        points.append(Point(measurement, node, device, model, origin, fields, time_ns))
+    return points

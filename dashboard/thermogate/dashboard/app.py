@@ -1,0 +1,87 @@
+"""The composition root of the dashboard: one web application that listens on one address."""
+
+import errno
+import os
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from thermogate.core.errors import UnavailableError
+from thermogate.dashboard import page
+from thermogate.dashboard.answers import Answers
+from thermogate.dashboard.api import Api
+from thermogate.dashboard.feed import Feed
+from thermogate.dashboard.responses import PREFIX, errors_as_json
+from thermogate.dashboard.settings import DashboardSettings, split_listen
+from thermogate.dashboard.stream import Stream
+
+_SHUTDOWN_S = 0.5
+"""What an answer in progress has to end once the streams are closed; Ctrl-C has 2 s in all."""
+
+
+def create_app(answers: Answers, settings: DashboardSettings, feed: Feed) -> web.Application:
+    """The page, its files and the API. Its stream is live while `feed.run()` runs."""
+    app = web.Application(middlewares=[errors_as_json])
+    app.on_response_prepare.append(page.add_security_headers)
+    app.router.add_get("/", page.index)
+    app.router.add_static("/static", page.STATIC)
+    app.router.add_get("/plotly.min.js", page.Plotly().handle)
+    app.router.add_routes(Api(answers).routes())
+    app.router.add_get(f"{PREFIX}/stream", Stream(feed, answers.clock, settings.heartbeat_s).handle)
+    return app
+
+
+class Dashboard:
+    """Serves while its block lasts: `async with Dashboard(answers, settings) as dashboard`.
+
+    Entering raises ConfigError when `settings.listen` is not HOST:PORT and UnavailableError when
+    nothing can listen there. Pages are live while `run` runs, in the caller's task group.
+    """
+
+    def __init__(self, answers: Answers, settings: DashboardSettings) -> None:
+        self._answers = answers
+        self._settings = settings
+        self._feed = Feed(answers, settings)
+        self._stack = AsyncExitStack()
+        self.url = ""
+        """Where the page is, known once entered: "http://127.0.0.1:8420/"."""
+
+    async def __aenter__(self) -> Self:
+        host, port = split_listen(self._settings.listen)
+        async with AsyncExitStack() as stack:
+            app = create_app(self._answers, self._settings, self._feed)
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await _listen(runner, host, port)
+            stack.callback(self._feed.close)
+            self.url = _url(host, runner.addresses[0][1])
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def run(self) -> None:
+        """Poll the store for the open pages, until cancelled."""
+        await self._feed.run()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as err:
+        where = f"{host}:{port}"
+        if err.errno == errno.EADDRINUSE:
+            raise UnavailableError(
+                f"{where} is in use by another program: stop it, or choose another with --listen HOST:PORT"
+            ) from err
+        raise UnavailableError(f"cannot listen on {where}: {os.strerror(err.errno or 0)}") from err
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"

@@ -1,0 +1,178 @@
+// The heat map: a button a device, grouped by node, at the density that fits the number of devices.
+
+import { el, icon, setAttr, setText } from "./dom.js";
+import { deviceName, keyOf, natural, percent } from "./format.js";
+import { METRICS, colours } from "./scale.js";
+
+/** Most devices that are shown at each density. */
+const DENSITIES = [["one", 2], ["roomy", 8], ["normal", 40], ["dense", 150], ["compact", Infinity]];
+const WORDS = { repair: "repair", collapse: "collapse", hot: "hot", stale: "stale", offline: "offline", ok: "" };
+/** Where a cell has no room for the word. */
+const SHORT = { offline: "off", stale: "stale" };
+
+export class FleetMap {
+  /** `onSelect(row)` is called with the row of the cell that was opened. */
+  constructor(root, onSelect) {
+    this.root = root;
+    this.cells = new Map();
+    this.nodes = new Map();
+    this.shape = "";
+    root.addEventListener("keydown", (event) => this.move(event));
+    root.addEventListener("click", (event) => {
+      const cell = event.target.closest(".cell");
+      if (cell) onSelect(this.cells.get(cell.dataset.key).row);
+    });
+  }
+
+  /** Draw `rows`; `view` has metric, selected (key), only (Set of states) and find (text). */
+  render(rows, view) {
+    const ordered = [...rows].sort(byPlace);
+    const shape = ordered.map(keyOf).join(" ");
+    if (shape !== this.shape) this.build(ordered, shape);
+    for (const row of ordered) this.paint(row, view);
+    const byNode = Map.groupBy(rows, (row) => row.node);
+    for (const [name, node] of this.nodes) paintNode(node, name, byNode.get(name), view);
+    this.keepFocusable();
+  }
+
+  build(rows, shape) {
+    const focused = document.activeElement?.dataset?.key;
+    this.shape = shape;
+    this.cells.clear();
+    this.nodes.clear();
+    this.density = DENSITIES.find(([, most]) => rows.length <= most)[0];
+    setAttr(this.root, "data-density", this.density);
+    const columns = Math.max(...[...Map.groupBy(rows, (row) => row.node).values()].map((own) => own.length));
+    this.root.style.setProperty("--columns", columns);
+    for (const row of rows) {
+      if (!this.nodes.has(row.node)) this.nodes.set(row.node, newNode(row.node));
+      const cell = newCell(row);
+      this.cells.set(keyOf(row), cell);
+      this.nodes.get(row.node).cells.append(cell.button);
+    }
+    this.root.replaceChildren(...[...this.nodes.values()].map((node) => node.group));
+    this.cells.get(focused)?.button.focus();
+  }
+
+  paint(row, view) {
+    const cell = this.cells.get(keyOf(row));
+    const metric = METRICS[view.metric];
+    const paint = row.live ? colours(metric.at(row)) : null;
+    const { button } = cell;
+    cell.row = row;
+    setAttr(button, "data-state", row.state);
+    setAttr(button, "data-live", row.live);
+    setAttr(button, "aria-pressed", view.selected === keyOf(row));
+    setAttr(button, "aria-label", describe(row, metric));
+    setAttr(button, "title", describe(row, metric));
+    button.classList.toggle("dim", view.only.size > 0 && !view.only.has(row.state));
+    button.style.setProperty("--fill", paint?.fill ?? "var(--blank)");
+    button.style.setProperty("--ink", paint?.ink ?? "var(--muted)");
+    setText(cell.value, row.live ? metric.text(row) : this.density === "compact" ? SHORT[silence(row)] : silence(row));
+    setText(cell.unit, row.live ? metric.unit : "");
+    setText(cell.word, WORDS[row.state]);
+    setText(cell.more, row.live ? summary(row) : row.text);
+    setText(cell.origin, row.origin ?? "");
+    if (cell.shown !== row.state) cell.mark.replaceChildren(...(row.state === "ok" ? [] : [icon(row.state)]));
+    cell.shown = row.state;
+  }
+
+  /** One cell takes part in the order of Tab; the arrow keys go on from there. */
+  keepFocusable() {
+    const buttons = [...this.cells.values()].map((cell) => cell.button);
+    const current = buttons.find((button) => button.tabIndex === 0) ?? buttons[0];
+    for (const button of buttons) button.tabIndex = button === current ? 0 : -1;
+  }
+
+  move(event) {
+    const from = event.target.closest?.(".cell");
+    const buttons = [...this.cells.values()].map((cell) => cell.button).filter((b) => b.offsetParent);
+    const at = buttons.indexOf(from);
+    if (at < 0) return;
+    const to = {
+      ArrowRight: () => buttons[at + 1],
+      ArrowLeft: () => buttons[at - 1],
+      ArrowDown: () => nearest(from, buttons, 1),
+      ArrowUp: () => nearest(from, buttons, -1),
+      Home: () => buttons[0],
+      End: () => buttons.at(-1),
+    }[event.key]?.();
+    if (!to) return;
+    event.preventDefault();
+    from.tabIndex = -1;
+    to.tabIndex = 0;
+    to.focus();
+  }
+}
+
+const byPlace = (a, b) => natural(a.node, b.node) || (a.kind === b.kind ? natural(a.device, b.device) : a.kind === "gpu" ? -1 : 1);
+
+/** A device in repair may be silent as well; its cell then says which. */
+const silence = (row) => (row.state === "repair" ? (row.text.includes("offline") ? "offline" : "stale") : row.state);
+
+function newNode(name) {
+  const head = { name: el("span", { className: "node-name" }, name), origin: el("span", { className: "tag replay" }), gate: el("span", { className: "node-gate" }), mode: el("span", { className: "node-mode" }) };
+  const cells = el("div", { className: "cells" });
+  const title = el("div", { className: "node-head" }, head.name, head.origin, head.gate, head.mode);
+  return { group: el("div", { className: "node", data: { node: name }, attrs: { role: "group", "aria-label": `node ${name}` } }, title, cells), cells, head };
+}
+
+function newCell(row) {
+  const parts = {
+    mark: el("span", { className: "cell-mark" }),
+    word: el("span", { className: "cell-word" }),
+    value: el("span", { className: "cell-value" }),
+    unit: el("small", { className: "cell-unit" }),
+    more: el("span", { className: "cell-more" }),
+    origin: el("span", { className: "cell-origin" }),
+  };
+  const button = el(
+    "button",
+    { type: "button", className: "cell", tabIndex: -1, data: { key: keyOf(row), node: row.node, device: `${row.kind}${row.device}`, kind: row.kind } },
+    el("span", { className: "cell-head" }, el("span", { className: "cell-name" }, deviceName(row.kind, row.device)), el("span", { className: "cell-flag" }, parts.mark, parts.word)),
+    el("span", { className: "cell-number" }, parts.value, parts.unit, parts.origin),
+    parts.more,
+  );
+  return { button, ...parts, row, shown: null };
+}
+
+function paintNode(node, name, own, view) {
+  const gate = own.find((row) => row.gate)?.gate;
+  const origin = own.find((row) => row.origin)?.origin ?? "";
+  const held = gate && gate.state !== "RUN";
+  setText(node.head.origin, origin);
+  node.head.origin.hidden = !origin;
+  setText(node.head.gate, held ? gate.state : "");
+  setText(node.head.mode, held ? (gate.mode === "shadow" ? "shadow" : "enforced") : "");
+  setAttr(node.group, "data-gate", gate?.state ?? "");
+  setAttr(node.group, "data-offline", own.every((row) => row.state === "offline"));
+  node.group.hidden = !name.toLowerCase().includes(view.find.toLowerCase());
+}
+
+function summary(row) {
+  const parts = [];
+  if (row.power_w !== undefined) parts.push(`${row.power_w.toFixed(0)} W`);
+  if (row.util_ratio !== undefined) parts.push(`${percent(row.util_ratio)} %`);
+  if (row.rle !== undefined) parts.push(`RLE ${row.rle.toFixed(2)}`);
+  return parts.join(" · ");
+}
+
+function describe(row, metric) {
+  const what = `${row.node} ${deviceName(row.kind, row.device)}${row.origin ? `, ${row.origin}` : ""}`;
+  const value = row.live ? `, ${metric.label.toLowerCase()} ${metric.text(row)} ${metric.unit}` : "";
+  return `${what}${value}${row.state === "ok" ? "" : `. ${row.state}: ${row.text}`}`;
+}
+
+/** The button in the next row above (-1) or below (1) whose middle is nearest. */
+function nearest(from, buttons, direction) {
+  const here = from.getBoundingClientRect();
+  let best = null;
+  let bestCost = Infinity;
+  for (const button of buttons) {
+    const there = button.getBoundingClientRect();
+    const down = (there.top - here.top) * direction;
+    const cost = down * 4 + Math.abs(there.left + there.width / 2 - here.left - here.width / 2);
+    if (down > 4 && cost < bestCost) [best, bestCost] = [button, cost];
+  }
+  return best;
+}

@@ -1,0 +1,384 @@
+"""What every store does, whichever it is."""
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests import servers
+from tests.contract.making import GPU0, NOW_NS, decision, event, message, sample, status, stored, write
+from tests.contract.memory_store import MemoryStore
+
+from thermogate.collector.config import EmbeddedSettings, InfluxSettings
+from thermogate.collector.store.base import Batch, Store
+from thermogate.collector.store.embedded import EmbeddedStore
+from thermogate.collector.store.influx import InfluxStore
+from thermogate.core.clock import NS, SystemClock
+from thermogate.core.errors import RejectedError
+from thermogate.core.query import Device, Ranked, SeriesPoint
+
+Open = Callable[[], Store]
+_NUMBER = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def influx_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with servers.influxdb(tmp_path_factory.mktemp("influx")) as url:
+        yield url
+
+
+@pytest.fixture(params=["memory", "embedded", "influx"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    """Opens the store of one test; each time it has the same content."""
+    if request.param == "embedded":
+        return lambda: EmbeddedStore(tmp_path, EmbeddedSettings(threads=1), SystemClock())
+    if request.param == "influx":
+        url = request.getfixturevalue("influx_url")
+        settings = InfluxSettings(url=url, database=f'test "{next(_NUMBER)}"')
+        return lambda: InfluxStore(settings, SystemClock())
+    memory = MemoryStore(SystemClock())
+    return lambda: memory
+
+
+@pytest.fixture
+async def store(open_store: Open) -> AsyncIterator[Store]:
+    async with open_store() as opened:
+        yield opened
+
+
+async def series(
+    store: Store,
+    *fields: str,
+    device: Device = GPU0,
+    age_s: float = 60,
+    until_s: float = -1,
+    step_s: float = 10,
+) -> dict[str, list[SeriesPoint]]:
+    """Points by field; times are ages before NOW_NS."""
+    answer = await store.series(
+        device,
+        fields,
+        start_ns=NOW_NS - round(age_s * NS),
+        end_ns=NOW_NS - round(until_s * NS),
+        step_ns=round(step_s * NS),
+    )
+    assert all(one.device == device for one in answer)
+    return {one.field: list(one.points) for one in answer}
+
+
+async def test_empty_store_answers_every_question_with_nothing(store: Store) -> None:
+    span = {"start_ns": 0, "end_ns": 2**62}
+    assert await store.latest() == []
+    assert await series(store, "temp_c") == {}
+    assert await store.top("gpu", "temp_c", **span, limit=5) == []
+    assert await store.events(**span) == []
+    assert await store.gates() == []
+    assert await store.decisions(**span) == []
+    assert await store.statuses() == []
+    assert await stored(store) == []
+
+
+async def test_description_is_for_a_person(store: Store) -> None:
+    assert store.description
+
+
+# latest
+
+
+async def test_latest_is_the_newest_sample_of_every_device_and_agent(store: Store) -> None:
+    newest = [
+        sample(0, device="0"),
+        sample(1, device="1"),
+        sample(0, kind="cpu", power_w=80.5),
+        sample(0, node="n2"),
+        sample(0, kind="agent", device="", model="", cpu_s=1.5),
+    ]
+    await write(store, sample(3, device="0"), sample(2, device="1"), *newest)
+    assert sorted(await store.latest(), key=repr) == sorted(newest, key=repr)
+
+
+async def test_late_sample_does_not_replace_a_newer_latest(store: Store) -> None:
+    await write(store, sample(1, temp_c=70))
+    await write(store, sample(30, temp_c=50))
+    assert [point.fields for point in await store.latest()] == [{"temp_c": 70}]
+    assert [point.fields["temp_c"] for point in await stored(store)] == [50, 70]
+
+
+async def test_latest_forgets_a_device_that_was_silent_for_a_day(store: Store) -> None:
+    await write(store, sample(86_400 + 120), sample(86_400 - 120, device="1"))
+    assert [point.device for point in await store.latest()] == ["1"]
+    assert len(await stored(store)) == 2
+
+
+# what was written is what comes back
+
+
+async def test_every_tag_and_field_comes_back(store: Store) -> None:
+    points = [
+        sample(2, device="0", origin="replay", power_w=612.4, temp_c=63, mem_used_bytes=85899345920),
+        sample(1, device="0", origin="replay", power_w=-0.5, rle=1e-05, collapse=0),
+        sample(0, device="0", model="", origin="simulated", energy_j=1234567890.125, collapse=1),
+    ]
+    await write(store, *points)
+    assert await stored(store) == points
+    assert await store.latest() == points[-1:]
+
+
+async def test_absent_field_is_absent_and_not_zero(store: Store) -> None:
+    await write(store, sample(1, temp_c=60, power_w=300), sample(0, temp_c=61))
+    assert (await store.latest())[0].fields == {"temp_c": 61}
+    assert [point.fields for point in await stored(store)] == [
+        {"temp_c": 60, "power_w": 300},
+        {"temp_c": 61},
+    ]
+    assert [
+        point.count for point in (await series(store, "power_w", step_s=3600, age_s=3600))["power_w"]
+    ] == [1]
+
+
+async def test_field_that_this_version_does_not_know_is_kept(store: Store) -> None:
+    await write(store, sample(1, temp_c=60))
+    await write(store, sample(0, temp_c=61, hotspot_temp_c=75.5))
+    assert [point.fields for point in await stored(store)] == [
+        {"temp_c": 60},
+        {"temp_c": 61, "hotspot_temp_c": 75.5},
+    ]
+    assert (await series(store, "hotspot_temp_c"))["hotspot_temp_c"][0].mean == 75.5
+
+
+async def test_everything_is_there_after_closing_and_opening(open_store: Open) -> None:
+    points = [sample(2), sample(1), sample(0, device="1", origin="replay", collapse=1)]
+    batch = Batch(events=(event(),), decisions=(decision(1),), statuses=(status(),))
+    async with open_store() as store:
+        await write(store, *points)
+        await store.write(batch)
+    async with open_store() as store:
+        assert await stored(store) == points
+        assert sorted(await store.latest(), key=repr) == sorted(points[1:], key=repr)
+        assert await store.events(start_ns=0, end_ns=2**62) == list(batch.events)
+        assert await store.gates() == list(batch.decisions)
+        assert await store.statuses() == list(batch.statuses)
+
+
+# once, and whole
+
+
+async def test_batch_written_twice_is_stored_once(open_store: Open) -> None:
+    batch = Batch(
+        telemetry=(message(sample(1), sample(0)), message(sample(0, node="n2"))),
+        events=(event(), event(event="gpu_lost")),
+        decisions=(decision(1), decision(2, target="n2")),
+        statuses=(status(),),
+    )
+    async with open_store() as store:
+        await store.write(batch)
+        await store.write(batch)
+    async with open_store() as store:  # the memory of what was stored is gone
+        await store.write(batch)
+        assert len(await stored(store)) == 3
+        assert len(await store.events(start_ns=0, end_ns=2**62)) == 2
+        assert len(await store.decisions(start_ns=0, end_ns=2**62)) == 2
+        assert len(await store.statuses()) == 1
+
+
+async def test_sample_that_is_twice_in_a_batch_is_stored_once(store: Store) -> None:
+    await write(store, sample(0), sample(0), sample(5), sample(5))
+    assert [point.time_ns for point in await stored(store)] == [NOW_NS - 5 * NS, NOW_NS]
+
+
+async def test_backlog_that_overlaps_what_is_stored_fills_the_gaps_only(store: Store) -> None:
+    await write(store, *(sample(age) for age in range(40, 0, -2)))
+    await write(store, sample(0), *(sample(age) for age in range(40, 0, -1)))
+    assert [point.time_ns for point in await stored(store)] == [
+        NOW_NS - age * NS for age in range(40, -1, -1)
+    ]
+
+
+async def test_empty_batch_is_written(store: Store) -> None:
+    await store.write(Batch())
+    assert await stored(store) == []
+
+
+async def test_stamp_that_no_clock_shows_is_rejected_for_good(store: Store) -> None:
+    bad = message(sample()).replace(str(NOW_NS).encode(), b"9" * 19)
+    with pytest.raises(RejectedError):
+        await store.write(Batch(telemetry=(bad,)))
+    assert await stored(store) == []
+
+
+# series
+
+
+async def test_series_reduces_each_step_to_mean_min_max_and_count(store: Store) -> None:
+    await write(store, *(sample(age, temp_c=100 - age) for age in range(20, 0, -1)))
+    assert (await series(store, "temp_c"))["temp_c"] == [
+        SeriesPoint(NOW_NS - 20 * NS, 84.5, 80, 89, 10),
+        SeriesPoint(NOW_NS - 10 * NS, 94.5, 90, 99, 10),
+    ]
+
+
+async def test_series_steps_stand_on_multiples_of_the_step_wherever_the_range_begins(store: Store) -> None:
+    await write(store, sample(17), sample(13), sample(3))
+    assert [p.time_ns for p in (await series(store, "temp_c", age_s=17))["temp_c"]] == [
+        NOW_NS - 20 * NS,
+        NOW_NS - 10 * NS,
+    ]
+
+
+async def test_series_leaves_out_steps_without_samples(store: Store) -> None:
+    await write(store, sample(45), sample(5))
+    assert [p.time_ns for p in (await series(store, "temp_c"))["temp_c"]] == [
+        NOW_NS - 50 * NS,
+        NOW_NS - 10 * NS,
+    ]
+
+
+async def test_series_range_includes_its_start_and_not_its_end(store: Store) -> None:
+    await write(store, sample(30), sample(20), sample(10))
+    found = await series(store, "temp_c", age_s=30, until_s=10)
+    assert [p.time_ns for p in found["temp_c"]] == [NOW_NS - 30 * NS, NOW_NS - 20 * NS]
+
+
+async def test_series_gives_each_field_that_has_samples_in_the_order_asked(store: Store) -> None:
+    await write(store, sample(15, temp_c=60), sample(5, temp_c=62, power_w=300))
+    found = await series(store, "power_w", "nothing_w", "temp_c", "fan_ratio")
+    assert list(found) == ["power_w", "temp_c"]
+    assert [(p.time_ns, p.count) for p in found["power_w"]] == [(NOW_NS - 10 * NS, 1)]
+    assert [p.mean for p in found["temp_c"]] == [60, 62]
+
+
+async def test_series_is_of_one_device_only(store: Store) -> None:
+    others = [sample(5, device="1"), sample(5, node="n2"), sample(5, kind="cpu"), sample(5, device="00")]
+    await write(store, sample(5, temp_c=1), *others)
+    assert [p.max for p in (await series(store, "temp_c"))["temp_c"]] == [1]
+    assert await series(store, "temp_c", device=Device("n' OR 'a'='a", "gpu", "0")) == {}
+
+
+async def test_series_of_an_agent_has_no_device_number(store: Store) -> None:
+    await write(store, sample(5, kind="agent", device="", model="", rss_bytes=26_000_000))
+    found = await series(store, "rss_bytes", device=Device("n1", "agent", ""))
+    assert found["rss_bytes"] == [SeriesPoint(NOW_NS - 10 * NS, 26e6, 26e6, 26e6, 1)]
+
+
+# top
+
+
+async def test_top_ranks_devices_by_the_reduction_asked(store: Store) -> None:
+    for device, temps in {"0": (50, 90), "1": (60, 70), "2": (80, 81)}.items():
+        await write(store, *(sample(age, device=device, temp_c=t) for age, t in enumerate(temps)))
+    await write(store, sample(0, kind="cpu", temp_c=99), sample(0, device="3", power_w=700))
+    span = {"start_ns": NOW_NS - 60 * NS, "end_ns": NOW_NS + NS}
+
+    async def ranking(**how: object) -> list[tuple[str, float]]:
+        ranked = await store.top("gpu", "temp_c", **{**span, "limit": 10, **how})  # type: ignore[arg-type]
+        assert all(isinstance(one, Ranked) and one.device.kind == "gpu" for one in ranked)
+        return [(one.device.device, one.value) for one in ranked]
+
+    assert await ranking() == [("2", 80.5), ("0", 70), ("1", 65)]
+    assert await ranking(by="max") == [("0", 90), ("2", 81), ("1", 70)]
+    assert await ranking(by="min", largest=False) == [("0", 50), ("1", 60), ("2", 80)]
+    assert await ranking(limit=1) == [("2", 80.5)]
+    assert await ranking(end_ns=NOW_NS) == [("0", 90), ("2", 81), ("1", 70)]
+
+
+# events, decisions, statuses
+
+
+async def test_events_come_newest_first_within_range_node_and_limit(store: Store) -> None:
+    events = [event(30), event(20, node="n2"), event(10), event(0, device="", device_kind="")]
+    await store.write(Batch(events=tuple(events)))
+    span = {"start_ns": NOW_NS - 30 * NS, "end_ns": NOW_NS + 1}
+    assert await store.events(**span) == events[::-1]
+    assert await store.events(**span, node="n2") == [events[1]]
+    assert await store.events(**span, limit=2) == [events[3], events[2]]
+    assert await store.events(start_ns=NOW_NS - 20 * NS, end_ns=NOW_NS) == [events[2], events[1]]
+
+
+async def test_events_of_one_instant_on_several_devices_are_all_kept(store: Store) -> None:
+    events = (event(device="0"), event(device="1"), event(device="0", event="gpu_lost"))
+    await store.write(Batch(events=events))
+    assert {(e.device, e.event) for e in await store.events(start_ns=0, end_ns=2**62)} == {
+        (e.device, e.event) for e in events
+    }
+
+
+async def test_texts_come_back_as_they_were(store: Store) -> None:
+    text = 'GPU 0 "fell off"\n the \\ bus, node=n1 \N{DEGREE SIGN} \x00 \u2028 \'; DROP'
+    odd = event(text=text, data={"reason": text, "temp_c": 91.5}, device="0,a=b c\nd")
+    await store.write(Batch(events=(odd,), decisions=(decision(1, why=text),), statuses=(status(text=text),)))
+    assert await store.events(start_ns=0, end_ns=2**62) == [odd]
+    assert (await store.gates())[0].why == text
+    assert (await store.statuses())[0].text == text
+
+
+async def test_gates_are_the_newest_decision_of_each_target_in_order(store: Store) -> None:
+    old, new, job, late = (
+        decision(1, 50),
+        decision(3, 10),
+        decision(4, 9000, target="j1", kind="job"),
+        decision(2, 20),
+    )
+    await store.write(Batch(decisions=(old, new, job)))
+    await store.write(Batch(decisions=(late,)))
+    assert await store.gates() == [job, new]
+
+
+async def test_decisions_come_newest_first_within_range_target_and_limit(store: Store) -> None:
+    made = [decision(1, 30), decision(2, 20, target="n2"), decision(3, 10)]
+    await store.write(Batch(decisions=tuple(made)))
+    span = {"start_ns": NOW_NS - 30 * NS, "end_ns": NOW_NS}
+    assert await store.decisions(**span) == made[::-1]
+    assert await store.decisions(**span, target="n2") == [made[1]]
+    assert await store.decisions(**span, limit=1) == [made[2]]
+    assert await store.decisions(start_ns=NOW_NS - 20 * NS, end_ns=NOW_NS - 10 * NS) == [made[1]]
+
+
+async def test_status_written_last_is_the_newest_even_when_a_last_will_has_an_old_stamp(store: Store) -> None:
+    will = status("n1", 600, online=False)
+    await store.write(Batch(statuses=(status("n2"), status("n1", 500))))
+    await store.write(Batch(statuses=(status("n1", 5), will)))
+    assert await store.statuses() == [will, status("n2")]
+
+
+# samples
+
+
+async def test_samples_are_ordered_by_measurement_node_device_and_time(store: Store) -> None:
+    points = [
+        sample(age, node, device, kind=kind)
+        for kind, node, device, age in itertools.product(
+            ("cpu", "gpu"), ("a", "b"), ("0", "1", "10"), (2, 1, 0)
+        )
+    ]
+    agent = sample(0, "b", "", kind="agent", model="")
+    await write(store, *points[::-1], agent)
+    assert await stored(store) == [agent, *points]
+
+
+async def test_samples_can_be_of_one_node_one_device_or_one_range(store: Store) -> None:
+    points = [sample(age, node, device) for node in "ab" for device in ("1", "10") for age in (2, 1, 0)]
+    await write(store, *points, sample(0, "a", kind="cpu", device="1"))
+    assert await stored(store, node="a", device="gpu1") == points[:3]
+    assert await stored(store, device="gpu10") == points[3:6] + points[9:]
+    assert await stored(store, node="b", start_ns=NOW_NS - NS, end_ns=NOW_NS) == [points[7], points[10]]
+    assert await stored(store, device="tpu0") == []
+    assert await stored(store, node="c") == []
+    assert await stored(store, node="a' OR 'a'='a") == []
+
+
+async def test_samples_come_in_chunks_and_complete(store: Store) -> None:
+    ages = range(12_000, 0, -1)
+    await store.write(
+        Batch(
+            telemetry=tuple(message(*(sample(a) for a in ages[i : i + 400])) for i in range(0, 12_000, 400))
+        )
+    )
+    assert [point.time_ns for point in await stored(store)] == [NOW_NS - age * NS for age in ages]
+
+
+async def test_reading_of_samples_can_be_given_up_half_way(store: Store) -> None:
+    await write(store, sample(0), sample(0, device="1"))
+    async for _ in store.samples(start_ns=0, end_ns=2**62):
+        break
+    await write(store, sample(0, device="2"))
+    assert len(await stored(store)) == 3
