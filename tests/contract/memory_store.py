@@ -5,7 +5,6 @@ from types import TracebackType
 from typing import Self
 
 from tests.fake_query import FakeQuery
-
 from thermogate.collector.store.base import DAY_NS, Batch
 from thermogate.core.clock import Clock
 from thermogate.core.errors import RejectedError, StoreError

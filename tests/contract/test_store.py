@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from tests import servers
 from tests.contract.making import GPU0, NOW_NS, decision, event, message, sample, status, stored, write
 from tests.contract.memory_store import MemoryStore
-
 from thermogate.collector.config import EmbeddedSettings, InfluxSettings
 from thermogate.collector.store.base import Batch, Store
 from thermogate.collector.store.embedded import EmbeddedStore

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 from tests.contract.making import NOW_NS, event, message, sample
-
 from thermogate.collector.config import EmbeddedSettings
 from thermogate.collector.store.base import Batch
 from thermogate.collector.store.embedded import EmbeddedStore

@@ -150,7 +150,11 @@ def test_malformed_telemetry_is_quarantined_with_its_reason_and_never_stored(tmp
         running.until(lambda: running.get("info")["counters"]["quarantined"] == 5, "five are quarantined")
         assert not [row for row in running.get("fleet") if row["node"] in ("ghost", "other")]
         running.stop()
-    kept = [json.loads(line) for file in sorted((data / "quarantine").iterdir()) for line in file.read_text().splitlines()]
+    kept = [
+        json.loads(line)
+        for file in sorted((data / "quarantine").iterdir())
+        for line in file.read_text().splitlines()
+    ]
     assert len(kept) == 5
     assert any("names node" in entry["reason"] or "line 2" in entry["reason"] for entry in kept)
     assert not [row for row in export(data) if row["node"] in ("ghost", "other")]

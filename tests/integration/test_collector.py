@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+
 from tests import servers
 from tests.contract.making import NOW_NS, decision, event, message, sample, status, stored
-
 from thermogate.cli.broker import embedded
 from thermogate.collector.app import Collector, make_store
 from thermogate.collector.config import CollectorSettings, EmbeddedSettings

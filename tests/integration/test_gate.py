@@ -5,8 +5,8 @@ import contextlib
 import time
 
 import pytest
-from tests.servers import free_port, mosquitto
 
+from tests.servers import free_port, mosquitto
 from thermogate.analytics.app import Analytics
 from thermogate.analytics.config import AnalyticsSettings, GateSettings
 from thermogate.core.clock import NS, SystemClock

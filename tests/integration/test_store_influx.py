@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests import servers
 from tests.contract.making import NOW_NS, event, message, sample, stored, write
-
 from thermogate.collector.config import InfluxSettings
 from thermogate.collector.store.base import Batch
 from thermogate.collector.store.influx import InfluxStore

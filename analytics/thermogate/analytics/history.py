@@ -9,12 +9,9 @@ from collections.abc import Iterable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from thermogate.analytics.policies.base import Observation, device_name
+from thermogate.analytics.policies.base import MAX_DEVICES, Observation, device_name
 from thermogate.core.model import DeviceInfo, Event, Origin, Status
 from thermogate.core.wire import Point
-
-MAX_DEVICES = 64
-"""Devices of one node; more than any server has, so that no message can fill the memory."""
 
 
 class History(Struct, frozen=True):
@@ -50,17 +47,16 @@ def observe_points(
     return History(newest_ns, now_ns, history.inventory), observation
 
 
-def observe_event(history: History, event: Event) -> tuple[History, Observation]:
-    """The observation of one event."""
-    now_ns = max(history.now_ns, event.time_ns)
-    observation = Observation(
+def observe_event(history: History, event: Event) -> Observation:
+    """The observation of one event. Only samples move time on: an event may come late, or of a
+    clock that was wrong for a moment."""
+    return Observation(
         target=event.node,
-        now_ns=now_ns,
+        now_ns=history.now_ns or event.time_ns,
         events=(event,),
         inventory=history.inventory,
         origin=event.origin,
     )
-    return replace(history, now_ns=now_ns), observation
 
 
 def _is_new(newest_ns: dict[str, int], point: Point) -> bool:

@@ -55,8 +55,7 @@ class Regulator(Generic[P, S]):
     def on_event(self, event: Event) -> GateDecision | None:
         """After an event of a node."""
         target = self._target(event.node)
-        target.history, observation = observe_event(target.history, event)
-        return self._decide(event.node, target, observation)
+        return self._decide(event.node, target, observe_event(target.history, event))
 
     def on_status(self, status: Status) -> None:
         """Take the limits of a node's devices from its inventory."""

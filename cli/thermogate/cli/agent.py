@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import contextlib
 from pathlib import Path
 
 from thermogate.agent.app import Agent
@@ -38,5 +37,5 @@ async def _main(loaded: ThermogateSettings, folder: Path, stop: asyncio.Event) -
     for found in sensors.reports():
         service.report(found.source, found.text)
     service.report("broker", loaded.mqtt.url)
-    with contextlib.closing(Spool(folder / "spool" / sensors.node, loaded.agent.spool)) as spool:
+    with Spool(folder / "spool" / sensors.node, loaded.agent.spool, clock) as spool:
         await Agent(sensors, spool, loaded.agent, loaded.mqtt, clock).run(stop)

@@ -1,7 +1,6 @@
 """The composition root of the collector: broker -> ingest -> store, acknowledgements and quarantine."""
 
 import asyncio
-import logging
 from pathlib import Path
 
 from thermogate.collector.acks import Acker
@@ -15,8 +14,6 @@ from thermogate.collector.store.embedded import EmbeddedStore
 from thermogate.collector.store.influx import InfluxStore
 from thermogate.core.clock import Clock
 from thermogate.core.mqtt import MqttClient
-
-log = logging.getLogger(__name__)
 
 _MIB = 1 << 20
 _LAST_ACKS_S = 0.2
@@ -39,7 +36,6 @@ class Collector:
     def __init__(self, store: Store, settings: CollectorSettings, clock: Clock) -> None:
         self.counters = Counters()
         """What it has done; changes as it runs."""
-        self._store = store
         self._client = MqttClient(
             settings.mqtt, client_id=settings.client_id, subscribe=SUBSCRIPTIONS, manual_ack=True
         )
@@ -58,7 +54,6 @@ class Collector:
         What is not stored by then stays in the spools of its nodes. Raises ConfigError when the
         settings of the broker are wrong; a broker or store that fails is waited for.
         """
-        log.info("storing in %s", self._store.description)
         async with self._client, asyncio.TaskGroup() as group:
             acking = group.create_task(self._acker.run())
             ingesting = group.create_task(self._ingest.run(stop))

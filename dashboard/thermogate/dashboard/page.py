@@ -14,7 +14,7 @@ _PLOTLY_PATH = "package_data/plotly.min.js"
 _WEEK_S = 604_800
 
 _SECURITY_HEADERS = {
-    # plotly sets styles on elements; scripts come from files only.
+    # plotly writes styles into the page; scripts come from files only.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
         " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

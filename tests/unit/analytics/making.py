@@ -59,7 +59,7 @@ class Watched:
                 self.history = describe(self.history, item)
                 continue
             if isinstance(item, Event):
-                self.history, seen = observe_event(self.history, item)
+                seen = observe_event(self.history, item)
             else:
                 points = [item] if isinstance(item, Point) else item
                 self.history, new = observe_points(self.history, NODE, points)

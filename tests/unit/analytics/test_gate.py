@@ -2,8 +2,8 @@
 
 import msgspec
 import pytest
-from tests.unit.analytics.making import NODE, START_NS, at
 
+from tests.unit.analytics.making import NODE, START_NS, at
 from thermogate.analytics import gate
 from thermogate.analytics.config import GateSettings, ThermalSettings
 from thermogate.analytics.gate import GateState

@@ -1,6 +1,6 @@
 import pytest
-from tests.unit.analytics.making import NODE, START_NS, event
 
+from tests.unit.analytics.making import NODE, START_NS, event
 from thermogate.analytics.subscriber import TOPICS, Telemetry, understand
 from thermogate.core.decision import Cjp, GateDecision, State
 from thermogate.core.errors import WireError

@@ -1,8 +1,8 @@
 """Repeated collapses: what counts as one, how many hold a node, and what lets go again."""
 
 import pytest
-from tests.unit.analytics.making import Watched, collapsing, event, point
 
+from tests.unit.analytics.making import Watched, collapsing, event, point
 from thermogate.core.decision import State
 
 THREE = (50, 150, 250)

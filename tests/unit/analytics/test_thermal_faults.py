@@ -3,8 +3,8 @@
 import itertools
 
 import pytest
-from tests.unit.analytics.making import Watched, at, collapsing, event, heating, point, trace
 
+from tests.unit.analytics.making import Watched, at, collapsing, event, heating, point, trace
 from thermogate.core.decision import State
 
 
@@ -66,8 +66,8 @@ def test_repair_ends_once_the_gpu_has_answered_for_a_minute():
     node = Watched()
     back = [point(second, temp_c=60.0) for second in range(100, 170)]
     verdict = node.hear(event(10, "gpu_lost"), *cpu(10, 100), event(100, "gpu_back"), *back)
-    assert node.changes() == [(41.0, State.REPAIR), (160.0, State.RUN)]
-    assert verdict.why == ("gpu0 has answered for 60 s (RUN at 60 s): work may go on after 119 s of REPAIR")
+    assert node.changes() == [(41.0, State.REPAIR), (159.0, State.RUN)]
+    assert verdict.why == ("gpu0 has answered for 60 s (RUN at 60 s): work may go on after 118 s of REPAIR")
 
 
 def test_a_gpu_that_comes_and_goes_stays_out():

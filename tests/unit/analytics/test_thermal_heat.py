@@ -1,8 +1,8 @@
 """Heat: what holds a node, what does not, and what lets go again."""
 
 import pytest
-from tests.unit.analytics.making import Watched, heating, point, trace
 
+from tests.unit.analytics.making import Watched, heating, point, trace
 from thermogate.core.decision import State
 from thermogate.core.model import DeviceInfo, Status
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from benchmarks.thermal_policy import play, read
 
+from benchmarks.thermal_policy import play, read
 from thermogate.analytics.config import ThermalSettings
 from thermogate.core.profiles import PROFILES
 

@@ -5,9 +5,9 @@ import itertools
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tests.fakes import FakeClock, settle
 from tests.unit.collector.fake_broker import FakeBroker
-
 from thermogate.collector.acks import Acker, Ledger
 from thermogate.collector.checking import Receipt
 from thermogate.collector.counters import Counters

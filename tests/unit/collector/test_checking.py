@@ -6,9 +6,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tests.contract.making import decision, event, message, sample, status
 from tests.unit.collector.fake_broker import event_message, received, telemetry
-
 from thermogate.collector.checking import Receipt, check, receipt_of
 from thermogate.core.errors import WireError
 from thermogate.core.mqtt import Message

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from tests.contract.making import NOW_NS, event, message, sample, write
 
+from tests.contract.making import NOW_NS, event, message, sample, write
 from thermogate.collector.config import InfluxSettings
 from thermogate.collector.store.base import Batch, ThrottledError
 from thermogate.collector.store.influx import InfluxStore

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from tests.contract.making import decision, event, message, sample, status, stored
 from tests.contract.memory_store import MemoryStore
 from tests.fakes import FakeClock, settle
 from tests.unit.collector.fake_broker import FakeBroker, event_message, received, telemetry
-
 from thermogate.collector.acks import Acker
 from thermogate.collector.config import CollectorSettings
 from thermogate.collector.counters import Counters

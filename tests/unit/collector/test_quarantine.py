@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
+
 from tests.fakes import FakeClock
 from tests.unit.collector.fake_broker import received
-
 from thermogate.collector.quarantine import Quarantine, Refused
 
 

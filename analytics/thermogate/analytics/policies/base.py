@@ -15,6 +15,9 @@ from thermogate.core.wire import Point
 P = TypeVar("P", contravariant=True)
 S = TypeVar("S")
 
+MAX_DEVICES = 64
+"""Devices of one node; more than any server has, so that no message can fill the memory."""
+
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """What is seen of one target at one instant.

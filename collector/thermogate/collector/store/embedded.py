@@ -17,7 +17,7 @@ from thermogate.collector.store.newest import Newest
 from thermogate.collector.store.tables import Tables
 from thermogate.core.clock import Clock
 from thermogate.core.decision import GateDecision
-from thermogate.core.errors import StoreError
+from thermogate.core.errors import StoreError, UnavailableError
 from thermogate.core.model import Event, Status
 from thermogate.core.query import Device, Ranked, Reduction, Series
 from thermogate.core.schema import Kind
@@ -62,8 +62,10 @@ class EmbeddedStore:
     async def __aenter__(self) -> Self:
         try:
             await self._in_writer(self._open)
-        except BaseException:
+        except BaseException as err:
             await asyncio.to_thread(self._close)
+            if isinstance(err, StoreError):  # such as a disk without room for the tables
+                raise UnavailableError(str(err)) from err
             raise
         return self
 

@@ -39,7 +39,7 @@ export function fillTiles(rows, held) {
   tile("devices", rows.length, "", silent ? `${silent} without values` : rows.length ? "all reporting" : "");
   const measured = live.filter((row) => isNumber(row.power_w));
   const [watts, unit] = measured.length ? power(measured.reduce((sum, row) => sum + row.power_w, 0)) : [ABSENT, ""];
-  tile("power", watts, unit, live.length ? `from ${measured.length} of ${rows.length} devices${replayed(measured)}` : "");
+  tile("power", watts, unit, live.length ? `${measured.length} of ${rows.length} devices${replayed(measured)}` : "");
   hottest(live);
   const collapsed = rows.filter((row) => row.state === "collapse").length;
   tile("collapsed", rows.length ? collapsed : ABSENT, "", collapsed ? "thermal collapse now" : rows.length ? "none now" : "");
@@ -58,7 +58,7 @@ function hottest(live) {
 function replayed(rows) {
   const n = rows.filter((row) => row.origin).length;
   if (!n) return "";
-  return n === rows.length ? ", replay" : `, ${n} of them replay`;
+  return n === rows.length ? " · replay" : ` · ${n} replay`;
 }
 
 function gates(held) {
@@ -74,6 +74,7 @@ function tile(id, value, unit, note) {
   setText($(`sum-${id}`), String(value));
   setText($(`sum-${id}-unit`), unit);
   setText($(`sum-${id}-note`), note);
+  setAttr($(`sum-${id}-note`), "title", note);
 }
 
 /** The filters, which are the key to the symbols as well. */

@@ -18,7 +18,7 @@ _TIME_MAX_S = 600.0
 """Longer times to the limit all mean "not heating"; t_sustain_s on the wire ends there too."""
 
 
-class Reading(msgspec.Struct, frozen=True, array_like=True):
+class Reading(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One temperature, and whether the device was under load."""
 
     time_ns: int

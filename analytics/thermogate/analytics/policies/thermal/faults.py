@@ -4,8 +4,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from thermogate.analytics.config import ThermalSettings
-from thermogate.analytics.history import MAX_DEVICES
-from thermogate.analytics.policies.base import device_name
+from thermogate.analytics.policies.base import MAX_DEVICES, device_name
 from thermogate.analytics.policies.thermal.alarms import Alarm, Finding, Rule, key_of
 from thermogate.core.clock import NS
 from thermogate.core.decision import Reason
