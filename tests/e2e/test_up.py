@@ -45,7 +45,7 @@ def test_a_replay_is_stored_whole_and_exported_when_nothing_runs(tmp_path):
     rows = export(data)
     assert_all_there_once(rows)
     assert_all_there_once(rows, "headroom_training_2.csv", "r2")
-    assert list(rows[0])[0] == "time"
+    assert next(iter(rows[0])) == "time"
     assert {row["node"] for row in export(data, "--node", "r2")} == {"r2"}
     assert {row["kind"] for row in export(data, "--node", "r2", "--device", "gpu0")} == {"gpu"}
 

@@ -56,7 +56,9 @@ async def test_rows_are_stamped_with_their_own_spacing_at_the_speed(path, speed)
     clock = FakeClock()
     start_ns = clock.utc_ns()
     seen = await play(replay(path, clock, speed=speed), clock)
-    assert [(ns - start_ns) / 1e9 for ns, _, _ in seen] == pytest.approx([s / speed for s in OFFSETS_S], abs=0.26)
+    assert [(ns - start_ns) / 1e9 for ns, _, _ in seen] == pytest.approx(
+        [s / speed for s in OFFSETS_S], abs=0.26
+    )
     first_ns = seen[0][0]
     assert [(ns - first_ns) / 1e9 for ns, _, _ in seen] == [s / speed for s in OFFSETS_S]
 
@@ -163,5 +165,7 @@ async def test_a_replay_says_that_it_is_one(path):
     path.write_text(ROWS + "2025-10-29T00:00:09Z,gpu,x,1,1\n")
     feed = replay(path, FakeClock(), speed=4)
     (report,) = feed.reports()
-    assert report.text.startswith("REPLAY of session.csv at 4x: 5 ticks, 1 bad rows skipped, the first in line 9: util_pct")
+    assert report.text.startswith(
+        "REPLAY of session.csv at 4x: 5 ticks, 1 bad rows skipped, the first in line 9: util_pct"
+    )
     assert feed.origin == "replay"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pynvml
 import pytest
+
 from tests.nvml_stub.driver import STATE_VARIABLE, StubDriver, build
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+
 from tests.fakes import FakeClock
 from tests.unit.agent.sources.sysfs_tree import Tree
-
 from thermogate.agent.sources.cpu import CpuSettings, CpuSource
 from thermogate.agent.sources.topology import online_cpus, short_name
 from thermogate.agent.sources.usage import CpuTime, cpu_times

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.fakes import FakeClock
 from tests.nvml_stub.driver import DRIVER, STATE_VARIABLE, StubDriver
-
 from thermogate.agent.sources.base import Reading
 from thermogate.agent.sources.nvidia import NvidiaSettings, NvidiaSource
 from thermogate.core.errors import SourceError
