@@ -4,7 +4,6 @@ from collections.abc import Container, Iterable
 from pathlib import Path
 
 from tests.fake_query import FakeQuery, recorded
-
 from thermogate.core.clock import NS
 from thermogate.core.decision import Cjp, GateDecision, Reason, State
 from thermogate.core.model import DeviceInfo, Event, Status

@@ -29,10 +29,9 @@ async def analytics(url, **gate):
     """The gate, running; stopped and waited for at the end."""
     settings = AnalyticsSettings(
         gate=GateSettings(**{"ttl_s": GATE.ttl_s, "renew_share": 0.01, "dwell_s": GATE.dwell_s, **gate}),
-        mqtt=MqttSettings(url=url, **FAST),
     )
     stop = asyncio.Event()
-    service = Analytics(settings, SystemClock())
+    service = Analytics(settings, MqttSettings(url=url, **FAST), SystemClock())
     task = asyncio.create_task(service.run(stop))
     try:
         yield service
@@ -207,8 +206,8 @@ async def test_a_broker_that_has_forgotten_everything_is_told_again(tmp_path):
 async def test_it_stops_at_once_and_without_a_broker_within_a_reconnection(broker, reachable, within_s):
     url = broker if reachable else f"mqtt://127.0.0.1:{free_port()}"
     stop = asyncio.Event()
-    settings = AnalyticsSettings(mqtt=MqttSettings(url=url))
-    task = asyncio.create_task(Analytics(settings, SystemClock()).run(stop))
+    settings = AnalyticsSettings()
+    task = asyncio.create_task(Analytics(settings, MqttSettings(url=url), SystemClock()).run(stop))
     await asyncio.sleep(1.0)
     began_s = time.monotonic()
     stop.set()

@@ -217,9 +217,7 @@ class Spool:
         try:
             self._log.append(entry, seq, now_s, lambda: self._opening(seq, now_s))
         except OSError as err:
-            if not self.problem:
-                log.warning("spool %s: %s; records wait in memory", self._directory, err.strerror)
-            self.problem = f"the spool {self._directory} takes no records: {err.strerror}"
+            self._refused(err)
             return False
         if self.problem:
             log.info("spool %s: takes records again", self._directory)
@@ -227,13 +225,24 @@ class Spool:
         self._trim(now_s)
         return True
 
+    def _refused(self, err: OSError) -> None:
+        if not self.problem:
+            log.warning("spool %s: %s; records wait in memory", self._directory, err.strerror)
+        self.problem = f"the spool {self._directory} takes no records: {err.strerror}"
+
     def _opening(self, seq: int, now_s: float) -> bytes:
-        opening = Opening(self._boot, self._clock.utc_ns(), list(self._done))
+        # Only of numbers before it: those in memory, stored or not, are still to be written after it.
+        stored = [(first, min(last, seq - 1)) for first, last in self._done if first < seq]
+        opening = Opening(self._boot, self._clock.utc_ns(), stored)
         return encode(EntryKind.OPENED, seq, int(now_s * NS), msgspec.json.encode(opening))
 
     def _trim(self, now_s: float) -> None:
         while self._log.expired(self._settings.max_bytes, self._settings.max_age_s, now_s):
-            unstored = self._count_unstored(*self._log.drop_oldest())
+            try:
+                unstored = self._count_unstored(*self._log.drop_oldest())
+            except OSError as err:
+                self._refused(err)
+                return
             self._forget_below_floor()
             self.dropped += unstored
             if unstored and not self._dropping:
@@ -242,7 +251,10 @@ class Spool:
 
     def _prune(self) -> None:
         before = self._log.bytes
-        self._log.prune(lambda first, last: not self._count_unstored(first, last))
+        try:
+            self._log.prune(lambda first, last: not self._count_unstored(first, last))
+        except OSError as err:
+            self._refused(err)
         self._forget_below_floor()
         if self._dropping and self._log.bytes < before:
             self._dropping = False
@@ -267,7 +279,7 @@ class Spool:
     def _write_held(self, now_s: float) -> None:
         while self._held:
             seq, entry = self._held[0]
-            if seq not in self._done and not self._write(entry, seq, now_s):
+            if not self._write(entry, seq, now_s):
                 return
             self._held.popleft()
 

@@ -53,7 +53,7 @@ class SegmentLog:
         the entry is there.
         """
         active = self._active
-        if active is None or not self._has_room(active, len(data), seq, now_s):
+        if active is None or not self._has_room(active, len(data), now_s):
             active = self.begin(seq, now_s, opening)
         active.append(self._disk, data, now_s)
         self.bytes += len(data)
@@ -118,9 +118,7 @@ class SegmentLog:
                 active.sync()
             active.seal()
 
-    def _has_room(self, active: Segment, size: int, seq: int, now_s: float) -> bool:
-        if active.first == seq:
-            return True  # it has no record yet; another file would have the same name
+    def _has_room(self, active: Segment, size: int, now_s: float) -> bool:
         return active.size + size <= self._segment_bytes and now_s - active.opened_s <= self._segment_age_s
 
     def _offset(self, segment: Segment, seq: int) -> int:

@@ -13,7 +13,7 @@ from thermogate.core.clock import Clock
 from thermogate.core.decision import GateDecision
 from thermogate.core.errors import WireError
 from thermogate.core.model import Event, Status
-from thermogate.core.mqtt import Message, MqttClient
+from thermogate.core.mqtt import Message, MqttClient, MqttSettings
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +24,9 @@ _BATCH = 100
 class Analytics:
     """`await Analytics(...).run(stop)` until `stop` is set. Decisions stay retained until they expire."""
 
-    def __init__(self, settings: AnalyticsSettings, clock: Clock) -> None:
+    def __init__(self, settings: AnalyticsSettings, mqtt: MqttSettings, clock: Clock) -> None:
         self._settings = settings
+        self._mqtt = mqtt
         self._regulator = Regulator(
             thermal, settings.thermal, settings.gate, forget_s=settings.forget_s, clock=clock
         )
@@ -36,7 +37,7 @@ class Analytics:
     async def run(self, stop: asyncio.Event) -> None:
         """Decide until `stop`."""
         mqtt = MqttClient(
-            self._settings.mqtt,
+            self._mqtt,
             client_id=self._settings.client_id,
             subscribe=TOPICS,
             manual_ack=True,  # then what waits here is bounded by the broker's window

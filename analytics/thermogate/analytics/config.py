@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 import msgspec
 
 from thermogate.core.config import Settings
-from thermogate.core.mqtt import MqttSettings
 
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _NotNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -118,4 +117,3 @@ class AnalyticsSettings(Settings, frozen=True):
     a hot node does not restart into a clean slate, and its decisions have expired long since."""
     gate: GateSettings = msgspec.field(default_factory=GateSettings)
     thermal: ThermalSettings = msgspec.field(default_factory=ThermalSettings)
-    mqtt: MqttSettings = msgspec.field(default_factory=MqttSettings)

@@ -2,8 +2,6 @@
 
 import argparse
 
-import msgspec
-
 from thermogate.analytics.app import Analytics
 from thermogate.cli import service, settings
 from thermogate.core import logs
@@ -24,6 +22,5 @@ def run(args: argparse.Namespace) -> int:
     logs.setup(loaded.log_level or "INFO")
     service.report("broker", loaded.mqtt.url)
     service.report("gate", f"policy thermal, {loaded.analytics.gate.mode}")
-    deciding = msgspec.structs.replace(loaded.analytics, mqtt=loaded.mqtt)
-    analytics = Analytics(deciding, SystemClock())
+    analytics = Analytics(loaded.analytics, loaded.mqtt, SystemClock())
     return service.serve(analytics.run, for_s=settings.for_s(args))

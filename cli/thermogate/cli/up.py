@@ -86,7 +86,6 @@ class Up:
             store = await stack.enter_async_context(make_store(collecting, self._clock))
             service.report("store", store.description)
             collector = Collector(store, collecting, self._clock)
-            deciding = msgspec.structs.replace(settings.analytics, mqtt=mqtt)
             answers = Answers(
                 store,
                 self._clock,
@@ -103,7 +102,7 @@ class Up:
             async with asyncio.TaskGroup() as parts:
                 until_the_end = [parts.create_task(work) for work in (watch(), dashboard.run(), line.run())]
                 parts.create_task(collector.run(ends))
-                parts.create_task(Analytics(deciding, self._clock).run(ends))
+                parts.create_task(Analytics(settings.analytics, mqtt, self._clock).run(ends))
                 await self._agents(feeds, mqtt, stop)
                 ends.set()
                 for task in until_the_end:

@@ -208,6 +208,32 @@ def test_damage_in_the_middle_costs_one_record_and_is_counted(opened: Open, tmp_
     assert again.id == spool.id
 
 
+def test_the_number_of_a_damaged_record_that_is_known_to_be_stored_is_not_used_again(
+    opened: Open, tmp_path: Path
+) -> None:
+    spool = opened()
+    for _ in range(3):
+        spool.append("telemetry", noise(100))
+    spool.ack(spool.id, [(3, 3)])
+    kill(spool)
+    flip_bit(segments(tmp_path / "spool")[0], 8 * 500)
+    again = opened()
+    assert (seqs(again), again.newest_seq) == ([1, 2], 3)
+
+
+def test_damage_is_counted_at_one_start_only(opened: Open, tmp_path: Path) -> None:
+    spool = opened()
+    spool.append("telemetry", noise(100))
+    kill(spool)
+    with segments(tmp_path / "spool")[0].open("ab") as file:
+        file.write(b"torn")
+    second = opened()
+    kill(second)
+    third = opened()
+    assert (second.lost, third.lost) == (1, 0)
+    assert (spool.id != second.id, second.id == third.id) == (True, True)
+
+
 def test_damage_while_running_is_counted_and_does_not_keep_the_spool_from_emptying(
     opened: Open, tmp_path: Path
 ) -> None:
@@ -371,12 +397,16 @@ def test_memory_is_bounded_while_the_disk_is_full_and_what_is_over_is_counted(
     disk.room = 0
     for _ in range(12):
         spool.append("telemetry", b"x")
-    assert seqs(spool) == [1, 9, 10, 11, 12, 13]
     assert (spool.dropped, spool.depth) == (7, 6)
+    assert seqs(spool) == [1, 9, 10, 11, 12, 13]
+    assert spool.lost == 0
     disk.room = None
     spool.append("telemetry", b"x")
     spool.close()
-    assert seqs(opened()) == [1, 9, 10, 11, 12, 13, 14]
+    again = opened()
+    assert again.depth == 7
+    assert seqs(again) == [1, 9, 10, 11, 12, 13, 14]
+    assert again.lost == 0
 
 
 def test_numbers_that_were_in_memory_at_a_kill_do_not_come_again_under_the_same_id(
@@ -404,6 +434,22 @@ def test_numbers_stored_from_memory_do_not_come_again_under_the_same_id(
     spool.append("telemetry", b"3")
     kill(spool)
     assert opened().id != spool.id
+
+
+def test_records_from_memory_survive_a_kill_whatever_of_them_was_stored_meanwhile(
+    opened: Open, disk: FaultyDisk
+) -> None:
+    spool = opened()
+    disk.room = 0
+    for _ in range(4):
+        spool.append("telemetry", b"x")
+    spool.ack(spool.id, [(3, 3)])
+    disk.room = None
+    spool.append("telemetry", b"x")
+    kill(spool)
+    again = opened()
+    assert set(seqs(again)) >= {1, 2, 4, 5}
+    assert again.lost == 0
 
 
 def test_a_disk_that_has_room_again_keeps_the_identity(opened: Open, disk: FaultyDisk) -> None:

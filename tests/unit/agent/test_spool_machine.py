@@ -110,7 +110,7 @@ class SpoolMachine(RuleBasedStateMachine):
         assert self.spool.lost >= bool(files)
 
     @rule(data=st.data())
-    @precondition(lambda self: segments(self.directory) and not self.held())
+    @precondition(lambda self: bool(segments(self.directory)) and not self.held())
     def flip_one_bit(self, data: st.DataObject) -> None:
         kill(self.spool)
         files = [path for path in segments(self.directory) if path.stat().st_size]

@@ -1,5 +1,7 @@
 """Ranges against a plain set."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +25,7 @@ def test_ranges_hold_what_was_added_and_never_touch(spans: list[tuple[int, int]]
     kept = list(ranges)
     assert {n for first, last in kept for n in range(first, last + 1)} == numbers
     assert ranges.total == len(numbers)
-    assert all(last + 1 < first for (_, last), (first, _) in zip(kept, kept[1:], strict=False))
+    assert all(last + 1 < first for (_, last), (first, _) in pairwise(kept))
 
 
 @given(SPANS, NUMBERS, NUMBERS)

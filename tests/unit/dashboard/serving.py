@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import msgspec
-from tests.fake_query import FakeQuery
 
+from tests.fake_query import FakeQuery
 from thermogate.core.clock import Clock
 from thermogate.dashboard.answers import Answers
 from thermogate.dashboard.app import Dashboard

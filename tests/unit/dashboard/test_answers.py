@@ -3,9 +3,9 @@ import io
 from pathlib import Path
 
 import pytest
+
 from tests.fake_query import FakeQuery, recorded
 from tests.fakes import FakeClock
-
 from thermogate.core import __version__
 from thermogate.core.clock import NS
 from thermogate.core.errors import ConfigError

@@ -5,11 +5,11 @@ from pathlib import Path
 import aiohttp
 import msgspec
 import pytest
+
 from tests.fake_fleet import FakeFleet, decision
 from tests.fake_query import FakeQuery, recorded
 from tests.fakes import FakeClock
 from tests.unit.dashboard.serving import serving
-
 from thermogate.core.clock import NS, SystemClock
 from thermogate.core.decision import GateDecision, State
 from thermogate.core.errors import StoreError

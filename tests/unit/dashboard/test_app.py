@@ -3,10 +3,10 @@ import socket
 
 import aiohttp
 import pytest
+
 from tests.fake_query import FakeQuery
 from tests.fakes import FakeClock
 from tests.unit.dashboard.serving import QUICK
-
 from thermogate.core.errors import ConfigError, UnavailableError
 from thermogate.dashboard.answers import Answers
 from thermogate.dashboard.app import Dashboard

@@ -2,12 +2,12 @@ import asyncio
 import socket
 
 import pytest
+
 from tests.fake_fleet import FakeFleet, decision
 from tests.fake_query import FakeQuery
 from tests.fakes import FakeClock, settle
 from tests.unit.dashboard.serving import QUICK, Listener, serving
 from tests.unit.dashboard.test_api import NOW, SESSION
-
 from thermogate.core.clock import NS, SystemClock
 from thermogate.core.decision import State
 from thermogate.dashboard.answers import Answers

@@ -1,7 +1,7 @@
 import msgspec
 import pytest
-from tests.fake_fleet import decision
 
+from tests.fake_fleet import decision
 from thermogate.core.clock import NS
 from thermogate.core.decision import State
 from thermogate.core.model import DeviceInfo, Status

@@ -8,7 +8,7 @@ import msgspec
 
 from thermogate.collector.store.base import matching_kinds
 from thermogate.collector.store.duck import Database, quoted
-from thermogate.collector.store.rows import TAGS, Identity
+from thermogate.collector.store.rows import TAGS
 from thermogate.collector.store.tables import Tables
 from thermogate.core.decision import GateDecision
 from thermogate.core.errors import StoreError
@@ -18,17 +18,26 @@ from thermogate.core.schema import Kind
 from thermogate.core.wire import Point
 
 _CHUNK_ROWS = 5000
+_SORTED_ROWS = 500_000
+"""About 130 MB while they are sorted."""
 _REDUCTIONS: dict[Reduction, str] = {"mean": "avg", "min": "min", "max": "max"}
+
+_Key = tuple[str, str]
+"""Node, device."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Reader:
-    """Answers from one database; a method may run in any thread, several at a time."""
+    """Answers from one database; a method may run in any thread, several at a time.
 
-    def __init__(self, database: Database, tables: Tables) -> None:
+    `sorted_rows` bounds the samples of several devices that are sorted in one go.
+    """
+
+    def __init__(self, database: Database, tables: Tables, *, sorted_rows: int = _SORTED_ROWS) -> None:
         self._database = database
         self._tables = tables
+        self._sorted_rows = sorted_rows
 
     def latest(self, since_ns: int) -> list[Point]:
         """The newest sample of each device, of those since `since_ns`."""
@@ -112,26 +121,30 @@ class Reader:
     def samples(
         self, start_ns: int, end_ns: int, node: str | None, device: str | None
     ) -> Iterator[list[Point]]:
-        """As `Query.samples`. A device at a time: sorting all at once would spill to the disk."""
+        """As `Query.samples`. Some devices at a time: sorting everything at once would spill to the disk."""
         for measurement, number in matching_kinds(device):
             if measurement not in self._tables.measurements():
                 continue
             devices = self._rows(
-                f"select distinct node, device from {measurement} where time_ns >= ? and time_ns < ? "
-                "and coalesce(node = ?, true) and coalesce(device = ?, true) order by node, device",
+                f"select node, device, count(*) from {measurement} where time_ns >= ? and time_ns < ? "
+                "and coalesce(node = ?, true) and coalesce(device = ?, true) "
+                "group by node, device order by node, device",
                 *(start_ns, end_ns, node, number),
             )
-            for its_node, its_number in devices:
-                yield from self._samples_of((measurement, its_node, its_number), start_ns, end_ns)
+            for first, last in _runs(devices, self._sorted_rows):
+                yield from self._samples_of(measurement, first, last, number, start_ns, end_ns)
 
-    def _samples_of(self, identity: Identity, start_ns: int, end_ns: int) -> Iterator[list[Point]]:
-        measurement, node, device = identity
+    def _samples_of(
+        self, measurement: str, first: _Key, last: _Key, number: str | None, start_ns: int, end_ns: int
+    ) -> Iterator[list[Point]]:
+        """Of the devices from `first` to `last`, those called `number`."""
         names = self._tables.fields(measurement)
         with self._database.cursor() as cursor:
             cursor.execute(
-                f"select {_columns(names)} from {measurement} where node = ? and device = ? "
-                "and time_ns >= ? and time_ns < ? order by time_ns",
-                [node, device, start_ns, end_ns],
+                f"select {_columns(names)} from {measurement} where time_ns >= ? and time_ns < ? "
+                "and node between ? and ? and (node > ? or device >= ?) and (node < ? or device <= ?) "
+                "and coalesce(device = ?, true) order by node, device, time_ns",
+                [start_ns, end_ns, first[0], last[0], *first, *last, number],
             )
             while rows := cursor.fetchmany(_CHUNK_ROWS):
                 yield _points(measurement, names, rows)
@@ -157,3 +170,17 @@ def _points(measurement: str, names: Sequence[str], rows: Sequence[tuple[Any, ..
         fields = {name: value for name, value in zip(names, values, strict=True) if value is not None}
         points.append(Point(measurement, node, device, model, origin, fields, time_ns))
     return points
+
+
+def _runs(devices: Sequence[tuple[str, str, int]], most: int) -> Iterator[tuple[_Key, _Key]]:
+    """First and last of runs of devices with up to `most` rows together, or of one that has more."""
+    run: list[_Key] = []
+    total = 0
+    for node, device, count in devices:
+        if run and total + count > most:
+            yield run[0], run[-1]
+            run, total = [], 0
+        run.append((node, device))
+        total += count
+    if run:
+        yield run[0], run[-1]

@@ -177,8 +177,8 @@ function layout(steps, { fromNs, toNs, limitC, spans, events, note }, look) {
     showlegend: false,
     dragmode: false,
     margin: { l: 46, r: 10, t: 20, b: 26 },
-    paper_bgcolor: "transparent",
-    plot_bgcolor: "transparent",
+    paper_bgcolor: look.card,
+    plot_bgcolor: look.card,
     font: { family: look.family, color: look.text },
     uirevision: "same",
   };

@@ -1,7 +1,7 @@
 // The heat map: a button a device, grouped by node, at the density that fits the number of devices.
 
 import { el, icon, setAttr, setText } from "./dom.js";
-import { deviceName, keyOf, natural, percent } from "./format.js";
+import { ABSENT, deviceName, isNumber, keyOf, natural, percent } from "./format.js";
 import { METRICS, colours } from "./scale.js";
 
 /** Most devices that are shown at each density. */
@@ -68,10 +68,11 @@ export class FleetMap {
     button.classList.toggle("dim", view.only.size > 0 && !view.only.has(row.state));
     button.style.setProperty("--fill", paint?.fill ?? "var(--blank)");
     button.style.setProperty("--ink", paint?.ink ?? "var(--muted)");
-    setText(cell.value, row.live ? metric.text(row) : this.density === "compact" ? SHORT[silence(row)] : silence(row));
-    setText(cell.unit, row.live ? metric.unit : "");
+    const text = row.live ? metric.text(row) : this.density === "compact" ? SHORT[silence(row)] : silence(row);
+    setText(cell.value, text);
+    setText(cell.unit, !row.live ? "" : text === ABSENT ? "not measured" : metric.unit);
     setText(cell.word, WORDS[row.state]);
-    setText(cell.more, row.live ? summary(row) : row.text);
+    setText(cell.more, row.live ? summary(row, view.metric) : row.text);
     setText(cell.origin, row.origin ?? "");
     if (cell.shown !== row.state) cell.mark.replaceChildren(...(row.state === "ok" ? [] : [icon(row.state)]));
     cell.shown = row.state;
@@ -149,17 +150,22 @@ function paintNode(node, name, own, view) {
   node.group.hidden = !name.toLowerCase().includes(view.find.toLowerCase());
 }
 
-function summary(row) {
-  const parts = [];
-  if (row.power_w !== undefined) parts.push(`${row.power_w.toFixed(0)} W`);
-  if (row.util_ratio !== undefined) parts.push(`${percent(row.util_ratio)} %`);
-  if (row.rle !== undefined) parts.push(`RLE ${row.rle.toFixed(2)}`);
-  return parts.join(" · ");
+/** The other values in one line, as many as there is room for. */
+function summary(row, metric) {
+  const parts = {
+    temp: isNumber(row.temp_c) && `${row.temp_c.toFixed(0)} °C`,
+    power: isNumber(row.power_w) && `${row.power_w.toFixed(0)} W`,
+    util: isNumber(row.util_ratio) && `${percent(row.util_ratio)} %`,
+    rle: isNumber(row.rle) && `RLE ${row.rle.toFixed(2)}`,
+  };
+  const others = Object.entries(parts).filter(([name, text]) => text && name !== metric);
+  return others.slice(0, 3).map(([, text]) => text).join(" · ");
 }
 
 function describe(row, metric) {
   const what = `${row.node} ${deviceName(row.kind, row.device)}${row.origin ? `, ${row.origin}` : ""}`;
-  const value = row.live ? `, ${metric.label.toLowerCase()} ${metric.text(row)} ${metric.unit}` : "";
+  const text = metric.text(row);
+  const value = row.live ? `, ${metric.label.toLowerCase()} ${text === ABSENT ? "not measured" : `${text} ${metric.unit}`}` : "";
   return `${what}${value}${row.state === "ok" ? "" : `. ${row.state}: ${row.text}`}`;
 }
 

@@ -51,7 +51,7 @@ function hottest(live) {
   const warm = live.filter((row) => isNumber(row.temp_c));
   if (!warm.length) return tile("hottest", ABSENT, "", "");
   const top = warm.reduce((a, b) => (b.temp_c > a.temp_c ? b : a));
-  return tile("hottest", top.temp_c.toFixed(0), "°C", `${top.node} ${deviceName(top.kind, top.device)}${replayed([top])}`);
+  return tile("hottest", top.temp_c.toFixed(0), "°C", `${top.origin ? "replay · " : ""}${top.node} ${deviceName(top.kind, top.device)}`);
 }
 
 /** What is played from a recording is told apart wherever it is counted. */
