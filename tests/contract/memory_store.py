@@ -48,8 +48,9 @@ class MemoryStore(FakeQuery):
 
     def _put(self, point: Point) -> None:
         points = self.points[point.measurement, point.node, point.device]
-        if all(one.time_ns != point.time_ns for one in points):
-            bisect.insort(points, point, key=lambda one: one.time_ns)
+        place = bisect.bisect_left(points, point.time_ns, key=lambda one: one.time_ns)
+        if place == len(points) or points[place].time_ns != point.time_ns:
+            points.insert(place, point)
 
     def _put_messages(self, batch: Batch) -> None:
         events = {(e.node, e.device_kind, e.device, e.event, e.time_ns): e for e in batch.events}

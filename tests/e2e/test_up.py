@@ -229,3 +229,46 @@ def test_good_rows_of_a_damaged_recording_play_and_bad_ones_are_counted(tmp_path
     assert len(export(data, "--node", "r1")) == 8
     assert "3 bad rows skipped" in running.said
     assert "line 5" in running.said
+
+
+def overheating(path):
+    """A made-up session: steady, then up to 2 C below the limit at full load, then cool again."""
+    temps = [60.0] * 40 + [60 + 0.5 * step for step in range(43)] + [81.0] * 20 + [60.0] * 150
+    rows = ["timestamp,device,util_pct,temp_c,power_w"]
+    for second, temp_c in enumerate(temps):
+        stamp = f"2025-10-29T00:{second // 60:02d}:{second % 60:02d}Z"
+        rows.append(f"{stamp},gpu,{98 if second < 103 else 30},{temp_c},{190 if second < 103 else 60}")
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_an_overheating_node_is_held_in_shadow_with_its_reason_and_released_by_itself(tmp_path):
+    data = tmp_path / "data"
+    quick = [
+        f"analytics.{s}" for s in ("thermal.heat_release_s=2", "gate.dwell_s=1", "thermal.heat_window_s=3")
+    ]
+    play = f"{overheating(tmp_path / 'hot.csv')},speed=10,node=hot1,temp_limit_c=83"
+    with up(data, "--replay", play, *(word for s in quick for word in ("--set", s))) as running:
+
+        def decision(state):
+            return [d for d in running.get("decisions") if d["target"] == "hot1" and d["state"] == state]
+
+        hold = running.until(lambda: decision("HOLD"), "the node is held")[-1]
+        assert hold["mode"] == "shadow"
+        assert 0 < hold["pace"] < 1
+        assert hold["why"].startswith("gpu0 is at ")
+        assert "its limit of 83 C" in hold["why"]
+        assert hold["why"].endswith("(replay)")
+        assert hold["because"][0]["threshold"]
+        assert "RUN when gpu0" in hold["cjp"]["path"]
+        assert hold["expires_at_ns"] > hold["issued_at_ns"]
+        retained = run("sub", "thermogate/v1/gate/node/hot1", "--broker", running.broker_url, "--count", "1")
+        assert "gate/node/hot1 (retained): HOLD" in retained.stdout
+        assert "HOLD" in run("gates", "--url", running.url).stdout
+        (row,) = [row for row in running.get("fleet") if row["node"] == "hot1"]
+        assert row["gate"]["state"] == "HOLD"
+        released = running.until(lambda: decision("RUN"), "the node is released")[-1]
+        assert released["supersedes"]
+        assert released["seq"] > hold["seq"]
+        running.stop()
+    assert "HOLD" in run("gates", "--all", data_dir=data).stdout

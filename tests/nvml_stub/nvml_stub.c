@@ -68,29 +68,32 @@ static void parse(char *line) {
     }
 }
 
-/* Read the state again if its file has changed; the caller holds the lock. */
+static int unchanged(const struct stat *now) {
+    return now->st_ino == seen.st_ino && now->st_size == seen.st_size && now->st_mtim.tv_sec == seen.st_mtim.tv_sec &&
+           now->st_mtim.tv_nsec == seen.st_mtim.tv_nsec;
+}
+
+/* Read the state again if its file has changed. */
 static void refresh(void) {
     const char *path = getenv("NVML_STUB_STATE");
-    struct stat now;
-    if (path == NULL || stat(path, &now) != 0) return;
-    if (now.st_ino == seen.st_ino && now.st_size == seen.st_size && now.st_mtim.tv_sec == seen.st_mtim.tv_sec &&
-        now.st_mtim.tv_nsec == seen.st_mtim.tv_nsec)
-        return;
-    FILE *file = fopen(path, "r");
-    if (file == NULL) return;
     char line[512];
-    count = 0;
-    log_path[0] = 0;
-    while (fgets(line, sizeof line, file)) parse(line);
-    fclose(file);
-    seen = now;
+    struct stat now;
+    pthread_mutex_lock(&lock);
+    FILE *file = path && stat(path, &now) == 0 && !unchanged(&now) ? fopen(path, "r") : NULL;
+    if (file != NULL) {
+        count = 0;
+        log_path[0] = 0;
+        while (fgets(line, sizeof line, file)) parse(line);
+        fclose(file);
+        seen = now;
+    }
+    pthread_mutex_unlock(&lock);
 }
 
 /* The last statement that applies, copied to `value` (of 96 bytes); 0 when there is none. */
 static int find(Verb verb, int gpu, const char *name, char *value) {
     int found = 0;
     pthread_mutex_lock(&lock);
-    refresh();
     for (int i = count - 1; i >= 0 && !found; i--) {
         const Statement *s = &statements[i];
         if (s->verb != verb || strcmp(s->name, name) != 0) continue;
@@ -131,7 +134,6 @@ static void pause_ms(long long ms) {
 
 static void note(const char *function, int gpu) {
     pthread_mutex_lock(&lock);
-    refresh();
     FILE *file = log_path[0] ? fopen(log_path, "a") : NULL;
     if (file != NULL) {
         fprintf(file, "%s %d\n", function, gpu);
@@ -144,9 +146,13 @@ static void note(const char *function, int gpu) {
 static int enter(const char *function, int gpu) {
     char word[96];
     long long lost = 0;
+    refresh();
     note(function, gpu);
     if (find(DELAY, gpu, function, word)) pause_ms(atoll(word));
-    while (find(HANG, gpu, function, word)) pause_ms(HANG_POLL_MS);
+    while (find(HANG, gpu, function, word)) {
+        pause_ms(HANG_POLL_MS);
+        refresh();
+    }
     if (find(ERROR, gpu, function, word)) return atoi(word);
     if (gpu != DRIVER && number(gpu, "lost", &lost) == SUCCESS && lost) return ERROR_GPU_IS_LOST;
     return SUCCESS;

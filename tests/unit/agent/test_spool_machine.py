@@ -52,10 +52,14 @@ class SpoolMachine(RuleBasedStateMachine):
             if self.spool.dropped > dropped:
                 self.take_out_dropped(self.spool.dropped - dropped, held)
 
-    @rule(spans=st.lists(st.tuples(st.integers(-3, 60), st.integers(0, 60)), max_size=4))
-    def acknowledge(self, spans: list[tuple[int, int]]) -> None:
-        oldest = self.spool.oldest_seq or 0
-        ranges = [(oldest + first, oldest + first + length) for first, length in spans]
+    @rule(
+        newest=st.booleans(),
+        spans=st.lists(st.tuples(st.integers(-3, 20), st.integers(0, 20)), min_size=1, max_size=4),
+    )
+    def acknowledge(self, newest: bool, spans: list[tuple[int, int]]) -> None:
+        """Ranges about the oldest records, as of a backlog, or about the newest, as of live samples."""
+        begin = self.spool.newest_seq - 10 if newest else (self.spool.oldest_seq or 0)
+        ranges = [(begin + first, begin + first + length) for first, length in spans]
         self.spool.ack("another", ranges)
         self.spool.ack(self.spool.id, ranges)
         for first, last in ranges:

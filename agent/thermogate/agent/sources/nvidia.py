@@ -1,4 +1,4 @@
-"""NVIDIA GPUs: every one read at once, each under a watchdog."""
+"""NVIDIA GPUs, each under a watchdog."""
 
 from collections import Counter
 from concurrent.futures import Future, wait
@@ -7,7 +7,7 @@ from typing import Any
 from thermogate.agent.sources import nvml
 from thermogate.agent.sources.base import Reading, SourceEvent
 from thermogate.agent.sources.watch import Watch, sweep
-from thermogate.agent.sources.worker import Worker
+from thermogate.agent.sources.worker import Crew, Worker
 from thermogate.core.clock import Clock
 from thermogate.core.config import Settings
 from thermogate.core.errors import SourceError
@@ -34,6 +34,7 @@ class NvidiaSource:
         self._settings = settings
         self._clock = clock
         self._driver = Worker[Any](self.name)
+        self._crew = Crew(self.name)
         self._watches: tuple[Watch, ...] = ()
         self._unsaid: list[SourceEvent] = []
 
@@ -51,7 +52,7 @@ class NvidiaSource:
         self._watches = tuple(
             Watch(nvml.GpuProbe(index), self._clock, self._settings.hung_after_s) for index in range(count)
         )
-        _, self._unsaid = sweep(self._watches, self._settings.open_timeout_s)
+        _, self._unsaid = sweep(self._watches, self._crew, self._settings.open_timeout_s)
         return SourceReport(self.name, True, f"{self._found()}; NVIDIA driver {driver}")
 
     def read(self) -> tuple[list[Reading], list[SourceEvent]]:
@@ -59,7 +60,7 @@ class NvidiaSource:
 
         Raises SourceError when no GPU says anything though none hangs or is lost.
         """
-        readings, events = sweep(self._watches, self._settings.read_timeout_s)
+        readings, events = sweep(self._watches, self._crew, self._settings.read_timeout_s)
         events, self._unsaid = self._unsaid + events, []
         mute = [watch for watch in self._watches if watch.error and not watch.lost]
         if mute and len(mute) == len(self._watches) and not events:
@@ -70,8 +71,7 @@ class NvidiaSource:
         """Shut NVML down, but not while a call hangs: the shutdown would hang as well."""
         if self._watches and not any(watch.busy for watch in self._watches):
             wait([self._driver.submit(nvml.stop)], self._settings.read_timeout_s)
-        for watch in self._watches:
-            watch.stop()
+        self._crew.stop()
         self._driver.stop()
 
     def _start(self) -> tuple[int, str]:

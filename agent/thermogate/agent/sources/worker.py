@@ -1,4 +1,4 @@
-"""A thread that may be lost: it runs calls that might never return."""
+"""Threads that may be lost: they run calls that might never return."""
 
 import threading
 from collections.abc import Callable
@@ -37,7 +37,34 @@ class Worker(Generic[T]):
     def _run(self) -> None:
         while (item := self._jobs.get()) is not None:
             job, future = item
-            try:
-                future.set_result(job())
-            except BaseException as err:  # noqa: BLE001 - raised again where the result is asked for
-                future.set_exception(err)
+            settle(future, job)
+
+
+class Crew:
+    """Workers enough for jobs that may hang: one that hangs stays with its job, and another takes over."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._workers: list[tuple[Worker[None], Future[None]]] = []
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Run a job in a worker that has nothing to do, a new one if all are busy."""
+        for index, (worker, last) in enumerate(self._workers):
+            if last.done():
+                self._workers[index] = worker, worker.submit(job)
+                return
+        worker = Worker[None](f"{self._name}-{len(self._workers)}")
+        self._workers.append((worker, worker.submit(job)))
+
+    def stop(self) -> None:
+        """Let every thread end once its job is done; does not wait for them."""
+        for worker, _ in self._workers:
+            worker.stop()
+
+
+def settle(future: Future[T], job: Callable[[], T]) -> None:
+    """Put what a job returns or raises into a future."""
+    try:
+        future.set_result(job())
+    except BaseException as err:  # noqa: BLE001 - raised again where the result is asked for
+        future.set_exception(err)
