@@ -76,9 +76,10 @@ def settings() -> str:
         "",
         "Generated from the settings' own definitions by `make docs`; do not edit.",
         "",
-        "One TOML file for every part (`--config FILE`; an example is `systemd/thermogate.toml`). A setting can also",
-        "be given in the environment (`THERMOGATE_AGENT_PERIOD_S=2`) and on the command line",
-        "(`--set agent.period_s=2`); later ones win in this order. An unknown key is an error that names its place.",
+        "One TOML file for every part (`--config FILE`; an example is `systemd/thermogate.toml`). A setting",
+        "can also be given in the environment (`THERMOGATE_AGENT_PERIOD_S=2`) and on the command line",
+        "(`--set agent.period_s=2`); later ones win in this order. An unknown key is an error that names",
+        "its place.",
     ]
     for path, struct in _sections(ThermogateSettings, ()):
         own = [f for f in msgspec.structs.fields(struct) if not _is_section(f.type)]

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from pathlib import Path
 
 from thermogate.collector.app import Collector, make_store
 from thermogate.collector.config import CollectorSettings
@@ -10,12 +11,11 @@ from thermogate.core.mqtt import MqttSettings
 
 
 async def main(url: str, folder: str) -> None:
-    settings = CollectorSettings(
-        data_dir=folder, ack_interval_s=0.2, mqtt=MqttSettings(url=url, reconnect_min_s=0.05)
-    )
+    settings = CollectorSettings(ack_interval_s=0.2)
+    mqtt = MqttSettings(url=url, reconnect_min_s=0.05)
     clock = SystemClock()
-    async with make_store(settings, clock) as store:
-        await Collector(store, settings, clock).run(asyncio.Event())
+    async with make_store(settings, Path(folder), clock) as store:
+        await Collector(store, settings, mqtt, Path(folder), clock).run(asyncio.Event())
 
 
 if __name__ == "__main__":

@@ -76,15 +76,11 @@ async def node(url: str) -> AsyncIterator[Node]:
 
 @contextlib.asynccontextmanager
 async def collecting(url: str, folder: Path) -> AsyncIterator[tuple[Collector, Store]]:
-    settings = CollectorSettings(
-        data_dir=str(folder),
-        ack_interval_s=0.2,
-        embedded=EmbeddedSettings(threads=1),
-        mqtt=MqttSettings(url=url, reconnect_min_s=0.05),
-    )
+    settings = CollectorSettings(ack_interval_s=0.2, embedded=EmbeddedSettings(threads=1))
+    mqtt = MqttSettings(url=url, reconnect_min_s=0.05)
     stop = asyncio.Event()
-    async with make_store(settings, SystemClock()) as store, asyncio.TaskGroup() as group:
-        collector = Collector(store, settings, SystemClock())
+    async with make_store(settings, folder, SystemClock()) as store, asyncio.TaskGroup() as group:
+        collector = Collector(store, settings, mqtt, folder, SystemClock())
         group.create_task(collector.run(stop))
         await collector.connected()
         await asyncio.sleep(0.2)  # the subscription has no other sign that it stands

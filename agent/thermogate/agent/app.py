@@ -3,12 +3,11 @@
 import asyncio
 import logging
 
-from thermogate.agent.spool import Record, RecordKind, Spool
-
 from thermogate.agent import selfstats
 from thermogate.agent.config import AgentSettings
 from thermogate.agent.feed import Feed, Tick
 from thermogate.agent.pipeline import Pipeline
+from thermogate.agent.spool import Record, RecordKind, Spool
 from thermogate.agent.uplink import Uplink
 from thermogate.core import __version__
 from thermogate.core.clock import Clock

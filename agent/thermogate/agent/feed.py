@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 import msgspec
-from thermogate.agent.sources.base import Reading
 
+from thermogate.agent.sources.base import Reading
 from thermogate.core.model import DeviceInfo, Event, Origin, SourceReport
 
 

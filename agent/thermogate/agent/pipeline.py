@@ -5,9 +5,8 @@ Pure but for the state it keeps: no clock, no I/O. The same readings give the sa
 
 from collections.abc import Iterable, Mapping
 
-from thermogate.agent.sources.base import Reading
-
 from thermogate.agent.config import RleSettings
+from thermogate.agent.sources.base import Reading
 from thermogate.core import profiles
 from thermogate.core.clock import NS
 from thermogate.core.model import DeviceInfo, Event, EventKind, Origin

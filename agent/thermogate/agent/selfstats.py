@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from thermogate.agent.spool import Spool
-
 from thermogate.core.wire import format_line
 
 _PAGE_BYTES = resource.getpagesize()

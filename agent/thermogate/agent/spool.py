@@ -33,7 +33,7 @@ class SpoolSettings(Settings, frozen=True):
     """How much the spool keeps. What is over is dropped, oldest first, and counted."""
 
     max_bytes: Annotated[int, msgspec.Meta(ge=256 * 1024)] = 256 * 1024 * 1024
-    """A day of a node with 8 GPUs at 1 Hz is about 132 MiB."""
+    """A day of a node with 8 GPUs at 1 Hz is about 131 MiB."""
     max_age_s: Annotated[float, msgspec.Meta(gt=0)] = 7 * 86400.0
     """A week: a longer outage is not waited for, and older samples mean little to a gate."""
     fsync_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0

@@ -6,9 +6,9 @@ import logging
 from collections import OrderedDict
 
 import msgspec
-from thermogate.agent.spool import Record, Spool
 
 from thermogate.agent.config import UplinkSettings
+from thermogate.agent.spool import Record, Spool
 from thermogate.core.clock import Clock
 from thermogate.core.errors import NotConnectedError, WireError
 from thermogate.core.model import Ack, Event

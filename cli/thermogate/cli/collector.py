@@ -4,8 +4,6 @@ import argparse
 import asyncio
 from pathlib import Path
 
-import msgspec
-
 from thermogate.cli import rundir, service, settings
 from thermogate.cli.settings import ThermogateSettings
 from thermogate.collector.app import Collector, make_store
@@ -43,11 +41,10 @@ def run(args: argparse.Namespace) -> int:
 
 async def _main(loaded: ThermogateSettings, folder: Path, stop: asyncio.Event) -> None:
     clock = SystemClock()
-    settings = msgspec.structs.replace(loaded.collector, mqtt=loaded.mqtt, data_dir=str(folder))
-    async with make_store(settings, clock) as store:
+    async with make_store(loaded.collector, folder, clock) as store:
         service.report("store", store.description)
         service.report("broker", loaded.mqtt.url)
-        collector = Collector(store, settings, clock)
+        collector = Collector(store, loaded.collector, loaded.mqtt, folder, clock)
         answers = Answers(
             store,
             clock,

@@ -27,6 +27,9 @@ from thermogate.dashboard.answers import Answers
 from thermogate.dashboard.app import Dashboard
 from thermogate.dashboard.settings import split_listen
 
+_CONNECT_S = 2.0
+"""A broker that is not reached by then is waited for while the agents spool."""
+
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register the command."""
@@ -82,10 +85,11 @@ class Up:
             mqtt, watch = await self._broker(stack)
             feeds = await self._feeds()
             settings = self._settings
-            collecting = msgspec.structs.replace(settings.collector, mqtt=mqtt, data_dir=str(self._data_dir))
-            store = await stack.enter_async_context(make_store(collecting, self._clock))
+            store = await stack.enter_async_context(
+                make_store(settings.collector, self._data_dir, self._clock)
+            )
             service.report("store", store.description)
-            collector = Collector(store, collecting, self._clock)
+            collector = Collector(store, settings.collector, mqtt, self._data_dir, self._clock)
             answers = Answers(
                 store,
                 self._clock,
@@ -103,6 +107,7 @@ class Up:
                 until_the_end = [parts.create_task(work) for work in (watch(), dashboard.run(), line.run())]
                 parts.create_task(collector.run(ends))
                 parts.create_task(Analytics(settings.analytics, mqtt, self._clock).run(ends))
+                await self._connected(collector, stop)
                 await self._agents(feeds, mqtt, stop)
                 ends.set()
                 for task in until_the_end:
@@ -145,6 +150,13 @@ class Up:
             for found in feed.reports():
                 service.report(found.source, f"{feed.node}: {found.text}" if feed.origin else found.text)
         return feeds
+
+    async def _connected(self, collector: Collector, stop: asyncio.Event) -> None:
+        """Wait a little for the collector: what is published to nobody comes again only after a while."""
+        waits = [asyncio.ensure_future(collector.connected()), asyncio.ensure_future(stop.wait())]
+        await asyncio.wait(waits, timeout=_CONNECT_S, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
     async def _agents(self, feeds: Sequence[Feed], mqtt: MqttSettings, stop: asyncio.Event) -> None:
         """Run an agent a feed until `stop`, and send what an earlier run left in other spools."""

@@ -13,34 +13,36 @@ from thermogate.collector.store.base import Store
 from thermogate.collector.store.embedded import EmbeddedStore
 from thermogate.collector.store.influx import InfluxStore
 from thermogate.core.clock import Clock
-from thermogate.core.mqtt import MqttClient
+from thermogate.core.mqtt import MqttClient, MqttSettings
 
 _MIB = 1 << 20
 _LAST_ACKS_S = 0.2
 """Kept of the time to stop for the last acknowledgements to reach the broker."""
 
 
-def make_store(settings: CollectorSettings, clock: Clock) -> Store:
+def make_store(settings: CollectorSettings, data_dir: Path, clock: Clock) -> Store:
     """The store that the settings name, to be opened with `async with`."""
     if settings.store == "influx":
         return InfluxStore(settings.influx, clock)
-    return EmbeddedStore(Path(settings.data_dir), settings.embedded, clock)
+    return EmbeddedStore(data_dir, settings.embedded, clock)
 
 
 class Collector:
-    """Stores what agents and analytics publish: `await Collector(store, settings, clock).run(stop)`.
+    """Stores what agents and analytics publish: `await Collector(...).run(stop)`.
 
     `store` is open for as long as it runs, and others may query it.
     """
 
-    def __init__(self, store: Store, settings: CollectorSettings, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, settings: CollectorSettings, mqtt: MqttSettings, data_dir: Path, clock: Clock
+    ) -> None:
         self.counters = Counters()
         """What it has done; changes as it runs."""
         self._client = MqttClient(
-            settings.mqtt, client_id=settings.client_id, subscribe=SUBSCRIPTIONS, manual_ack=True
+            mqtt, client_id=settings.client_id, subscribe=SUBSCRIPTIONS, manual_ack=True
         )
         self._acker = Acker(self._client, settings.ack_interval_s, clock, self.counters)
-        quarantine = Quarantine(Path(settings.data_dir) / "quarantine", settings.quarantine_mb * _MIB, clock)
+        quarantine = Quarantine(data_dir / "quarantine", settings.quarantine_mb * _MIB, clock)
         self._ingest = Ingest(self._client, store, self._acker, quarantine, self.counters, settings, clock)
 
     async def connected(self) -> None:

@@ -1,7 +1,6 @@
 """What a received message is, or why it is none that can be stored. Pure."""
 
 import re
-from typing import TypeVar
 
 import msgspec
 
@@ -21,8 +20,6 @@ SUBSCRIPTIONS = (
     wire.node_topic("+", "status"),
     wire.gate_topic("+", "+"),
 )
-
-T = TypeVar("T")
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -85,7 +82,7 @@ def receipt_of(message: Message) -> Receipt | None:
 
 
 def _event(node: str, payload: bytes) -> Event:
-    event = _decode(payload, Event)
+    event = wire.decode(payload, Event)
     _require(event.node == node, f"event names node {event.node!r} on the topic of node {node}")
     _require(not event.device or wire.is_name(event.device), f"device {event.device!r} is no name")
     _require_time("time_ns", event.time_ns)
@@ -93,14 +90,14 @@ def _event(node: str, payload: bytes) -> Event:
 
 
 def _status(node: str, payload: bytes) -> Status:
-    status = _decode(payload, Status)
+    status = wire.decode(payload, Status)
     _require(status.node == node, f"status names node {status.node!r} on the topic of node {node}")
     _require_time("time_ns", status.time_ns)
     return status
 
 
 def _decision(kind: str, target: str, payload: bytes) -> GateDecision:
-    decision = _decode(payload, GateDecision)
+    decision = wire.decode(payload, GateDecision)
     named = (decision.kind, decision.target)
     _require(named == (kind, target), f"decision names {named} on the topic of {(kind, target)}")
     _require(wire.is_name(decision.id), f"id {decision.id!r} is no name")
@@ -117,18 +114,11 @@ def _of_header(header: wire.Header) -> Receipt:
 def _of_event(node: str, payload: bytes) -> Receipt | None:
     """None for an event that comes from no spool."""
     try:
-        spooled = _decode(payload, _Spooled)
+        spooled = wire.decode(payload, _Spooled)
     except WireError:
         return None
     sound = spooled.node == node and _SPOOL_RE.fullmatch(spooled.spool) and 0 <= spooled.seq < _MAX_SEQ
     return Receipt(node, spooled.spool, spooled.seq, spooled.ack) if sound else None
-
-
-def _decode(payload: bytes, of: type[T]) -> T:
-    try:
-        return wire.decode(payload, of)
-    except RecursionError as err:
-        raise WireError(f"not a valid {of.__name__}: nested too deep") from err
 
 
 def _require_time(name: str, value: int) -> None:

@@ -1,13 +1,10 @@
 """Settings of the collector and of the stores it can write to."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
 from thermogate.core.config import Settings
-from thermogate.core.errors import ConfigError
-from thermogate.core.mqtt import MqttSettings
 
 _Positive = msgspec.Meta(gt=0)
 _OneOrMore = msgspec.Meta(ge=1)
@@ -52,8 +49,6 @@ class InfluxSettings(Settings, frozen=True):
 class CollectorSettings(Settings, frozen=True):
     """What one collector does."""
 
-    data_dir: str = "/var/lib/thermogate"
-    """Where the embedded store and the quarantine live."""
     store: Literal["embedded", "influx"] = "embedded"
     client_id: str = "thermogate-collector"
     """Name at the broker; every collector needs its own."""
@@ -70,12 +65,3 @@ class CollectorSettings(Settings, frozen=True):
     """Size on disk of what was refused; beyond it the oldest goes."""
     embedded: EmbeddedSettings = msgspec.field(default_factory=EmbeddedSettings)
     influx: InfluxSettings = msgspec.field(default_factory=InfluxSettings)
-    mqtt: MqttSettings = msgspec.field(default_factory=MqttSettings)
-
-
-def first_line(file: str, setting: str) -> str:
-    """The secret in `file`. Raises ConfigError that names the setting."""
-    try:
-        return Path(file).read_text(encoding="utf-8").splitlines()[0].strip()
-    except (OSError, UnicodeDecodeError, IndexError) as err:
-        raise ConfigError(f"{setting} {file}: cannot read a secret: {err}") from err

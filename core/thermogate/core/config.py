@@ -54,6 +54,14 @@ def load(
         raise ConfigError(_explain(str(err), origins, file)) from err
 
 
+def first_line(file: str, setting: str) -> str:
+    """The secret in `file`. Raises ConfigError that names the setting."""
+    try:
+        return Path(file).read_text(encoding="utf-8").splitlines()[0].strip()
+    except (OSError, UnicodeDecodeError, IndexError) as err:
+        raise ConfigError(f"{setting} {file}: cannot read a secret: {err}") from err
+
+
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))

@@ -11,7 +11,6 @@ import random
 import ssl
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -20,7 +19,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
-from thermogate.core.config import Settings
+from thermogate.core.config import Settings, first_line
 from thermogate.core.errors import ConfigError, NotConnectedError
 
 log = logging.getLogger(__name__)
@@ -253,7 +252,10 @@ def _configure(client: paho.Client, settings: MqttSettings) -> tuple[str, int]:
     if secure:
         client.tls_set_context(_tls(settings))
     if settings.username:
-        client.username_pw_set(settings.username, _first_line(settings.password_file))
+        password = (
+            first_line(settings.password_file, "mqtt.password_file") if settings.password_file else None
+        )
+        client.username_pw_set(settings.username, password)
     return host, port
 
 
@@ -281,12 +283,3 @@ def _tls(settings: MqttSettings) -> ssl.SSLContext:
             f"or key_file {settings.key_file!r}: {err}"
         ) from err
     return context
-
-
-def _first_line(file: str) -> str | None:
-    if not file:
-        return None
-    try:
-        return Path(file).read_text(encoding="utf-8").splitlines()[0]
-    except (OSError, IndexError) as err:
-        raise ConfigError(f"mqtt.password_file {file}: cannot read a password: {err}") from err

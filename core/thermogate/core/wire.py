@@ -21,20 +21,24 @@ MAX_PAYLOAD_BYTES = 64 * 1024
 
 _NAME = r"[A-Za-z0-9._-]{1,128}"
 _NAME_RE = re.compile(_NAME)
-_NUMBER = rb"-?[0-9]{1,19}i|-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]{1,3})?"
-_FIELD = rb"[a-z][a-z0-9_]{0,63}=(?:" + _NUMBER + rb")"
-_HEADER_RE = re.compile(
-    rb"# "
-    + VERSION.encode()
-    + rb" node=([A-Za-z0-9._-]{1,128}) spool=([0-9a-f]{1,32}) seq=([0-9]{1,18})( ack)?\n"
+_LARGEST = 1e308
+"""Numbers are below this, so that none on the wire reads as infinite."""
+_EXPONENT = rb"e(?:-[0-9]{1,3}|\+?(?:[0-9]{1,2}|[12][0-9]{2}|30[0-7]))"
+_NUMBER = rb"-?(?:[0-9]{1,18}i|[0-9]{1,18}(?:\.[0-9]{1,20})?|[0-9](?:\.[0-9]{1,20})?" + _EXPONENT + rb")"
+# the store has columns of these names
+_FIELD = rb"(?!(?:node|device|model|origin|time|time_ns)=)[a-z][a-z0-9_]{0,63}=" + _NUMBER
+_HEADER = (
+    rb"# " + VERSION.encode() + rb" node=(" + _NAME.encode() + rb") spool=([0-9a-f]{1,32})"
+    rb" seq=([0-9]{1,18})( ack)?\n"
 )
 _LINE = (
-    rb"(?:" + "|".join(MEASUREMENTS).encode() + rb"),node=%s"
+    rb"(?:" + "|".join(MEASUREMENTS).encode() + rb"),node=%b"
     rb"(?:,device=[A-Za-z0-9._-]{1,128})?(?:,model=[A-Za-z0-9._-]{1,128})?(?:,origin=(?:replay|simulated))?"
-    rb" " + _FIELD + rb"(?:," + _FIELD + rb")* [0-9]{1,19}\n"
+    rb" " + _FIELD + rb"(?:," + _FIELD + rb")* (?:[0-9]{1,18}|[1-8][0-9]{18})\n"
 )
-_BODY_CACHE: dict[str, re.Pattern[bytes]] = {}
-_BODY_CACHE_NODES = 50_000
+_HEADER_RE = re.compile(_HEADER)
+_PAYLOAD_RE = re.compile(_HEADER + rb"(?:" + _LINE % rb"\1" + rb")+")
+"""The node of every line is that of the header."""
 
 T = TypeVar("T")
 
@@ -110,7 +114,7 @@ def format_line(
             continue
         if name in INTEGER_FIELDS:
             parts.append(f"{name}={int(value)}i")
-        elif value - value == 0:  # False for NaN and for both infinities
+        elif -_LARGEST < value < _LARGEST:  # False for NaN
             parts.append(f"{name}={float(value)!r}")
         else:
             raise ValueError(f"{measurement} {device} field {name} is {value}: leave it out instead")
@@ -134,13 +138,12 @@ def check_telemetry(topic_node: str, payload: bytes) -> Header:
     """
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise WireError(f"payload of {len(payload)} bytes is over {MAX_PAYLOAD_BYTES}")
-    header = parse_header(payload)
+    match = _PAYLOAD_RE.fullmatch(payload)
+    if match is None:
+        raise WireError(_what_is_wrong(payload))
+    header = _header(match)
     if header.node != topic_node:
         raise WireError(f"header names node {header.node} on the topic of node {topic_node}")
-    body = _body_re(topic_node)
-    start = payload.index(b"\n") + 1
-    if body.fullmatch(payload, start) is None:
-        raise WireError(_what_is_wrong(topic_node, payload[start:]))
     return header
 
 
@@ -149,8 +152,7 @@ def parse_header(payload: bytes) -> Header:
     match = _HEADER_RE.match(payload)
     if match is None:
         raise WireError(f"first line is no {VERSION} header: {payload[:80]!r}")
-    node, spool, seq, ack = match.groups()
-    return Header(node.decode(), spool.decode(), int(seq), ack is not None)
+    return _header(match)
 
 
 def parse_points(payload: bytes) -> list[Point]:
@@ -193,27 +195,24 @@ def decode(payload: bytes, of: type[T]) -> T:
         raise WireError(f"payload of {len(payload)} bytes is over {MAX_PAYLOAD_BYTES}")
     try:
         return msgspec.json.decode(payload, type=of)
-    except msgspec.MsgspecError as err:
+    except (msgspec.MsgspecError, RecursionError) as err:
         raise WireError(f"not a valid {of.__name__}: {err}") from err
     except UnicodeDecodeError as err:
         raise WireError(f"not a valid {of.__name__}: not UTF-8") from err
 
 
-def _body_re(node: str) -> re.Pattern[bytes]:
-    pattern = _BODY_CACHE.get(node)
-    if pattern is None:
-        if len(_BODY_CACHE) >= _BODY_CACHE_NODES:
-            _BODY_CACHE.clear()
-        one = _LINE.replace(b"%s", re.escape(node.encode()))
-        pattern = _BODY_CACHE[node] = re.compile(rb"(?:" + one + rb")+")
-    return pattern
+def _header(match: re.Match[bytes]) -> Header:
+    node, spool, seq, ack = match.groups()
+    return Header(node.decode(), spool.decode(), int(seq), ack is not None)
 
 
-def _what_is_wrong(node: str, body: bytes) -> str:
-    if not body:
+def _what_is_wrong(payload: bytes) -> str:
+    header = parse_header(payload)
+    first, *lines = payload.splitlines(keepends=True)
+    if not lines:
         return "no line of telemetry after the header"
-    one = re.compile(_LINE.replace(b"%s", re.escape(node.encode())))
-    for number, line in enumerate(body.splitlines(keepends=True), start=2):
+    one = re.compile(_LINE % re.escape(header.node.encode()))
+    for number, line in enumerate(lines, start=2):
         if not one.fullmatch(line):
-            return f"line {number} is not telemetry of node {node}: {line[:120]!r}"
-    return "telemetry does not end with a newline"
+            return f"line {number} is not telemetry of node {header.node}: {line[:120]!r}"
+    return f"telemetry has line breaks other than newlines after {first[:80]!r}"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.core.rle_samples import any_samples, at_work, run
 
+from tests.unit.core.rle_samples import any_samples, at_work, run
 from thermogate.analytics import rle_batch
 from thermogate.core.profiles import PROFILES, Params, Result, Sample, params
 

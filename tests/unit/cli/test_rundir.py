@@ -1,5 +1,5 @@
 import multiprocessing
-import os
+from pathlib import Path
 
 import pytest
 
@@ -57,4 +57,4 @@ def test_the_data_folder_follows_xdg(monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", "/srv/data")
     assert str(rundir.default_data_dir()) == "/srv/data/thermogate"
     monkeypatch.delenv("XDG_DATA_HOME")
-    assert rundir.default_data_dir().is_relative_to(os.path.expanduser("~"))
+    assert rundir.default_data_dir().is_relative_to(Path.home())

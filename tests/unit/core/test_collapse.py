@@ -7,8 +7,8 @@ with less than 0.65 of that RLE; times are 1 s apart.
 from dataclasses import dataclass, replace
 
 import pytest
-from tests.unit.core.rle_samples import run
 
+from tests.unit.core.rle_samples import run
 from thermogate.core import collapse
 from thermogate.core.profiles import Sample, params
 

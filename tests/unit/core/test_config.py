@@ -58,7 +58,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 
 def test_a_wrong_environment_variable_is_named():
-    with pytest.raises(ConfigError, match="THERMOGATE_UPLINK_WINDOW: uplink.window: expected int"):
+    with pytest.raises(ConfigError, match=r"THERMOGATE_UPLINK_WINDOW: uplink\.window: expected int"):
         load(Outer, environ={"THERMOGATE_UPLINK_WINDOW": "many"})
     with pytest.raises(ConfigError, match="THERMOGATE_WINDOW names no setting"):
         load(Outer, environ={"THERMOGATE_WINDOW": "1"})

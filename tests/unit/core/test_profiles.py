@@ -4,9 +4,9 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tests.unit.core.rle_growing import GrowingRle
 from tests.unit.core.rle_samples import any_samples, at_work, run
-
 from thermogate.core import profiles
 from thermogate.core.profiles import PROFILES, Params, Sample, State, initial, params, step, why_absent
 

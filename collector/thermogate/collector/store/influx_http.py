@@ -16,8 +16,9 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 
-from thermogate.collector.config import InfluxSettings, first_line
+from thermogate.collector.config import InfluxSettings
 from thermogate.collector.store.base import ThrottledError
+from thermogate.core.config import first_line
 from thermogate.core.errors import ConfigError, RejectedError, StoreError
 
 _TEXT_LIMIT = 300

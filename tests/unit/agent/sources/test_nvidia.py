@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from thermogate.core.errors import SourceError
 NOT_SUPPORTED, TIMEOUT, IS_LOST, UNKNOWN = 3, 10, 15, 999
 
 PATIENT = NvidiaSettings(read_timeout_s=5.0)
-HASTY = NvidiaSettings(read_timeout_s=0.2, open_timeout_s=2.0)
+HASTY = NvidiaSettings(read_timeout_s=0.5)
 
 
 @contextlib.contextmanager
@@ -267,7 +268,33 @@ def test_a_hanging_gpu_does_not_stop_the_others(driver: StubDriver) -> None:
         took_s = time.monotonic() - began_s
     assert [reading.device for reading in readings] == ["0", "1", "2", "3", "4", "6", "7"]
     assert events == []
+    assert took_s < 2.0
+
+
+def test_a_hung_gpu_costs_the_next_ticks_neither_time_nor_threads(driver: StubDriver) -> None:
+    with opened(HASTY) as source:
+        driver.hang("nvmlDeviceGetUtilizationRates", 5)
+        source.read()
+        threads = threading.active_count()
+        began_s = time.monotonic()
+        counts = [len(source.read()[0]) for _ in range(10)]
+        took_s = time.monotonic() - began_s
+        assert threading.active_count() <= threads
+    assert counts == [7] * 10
     assert took_s < 1.0
+
+
+def test_a_driver_that_hangs_for_all_gpus_is_told_for_each_of_them(driver: StubDriver) -> None:
+    clock = FakeClock()
+    with opened(NvidiaSettings(read_timeout_s=0.05, open_timeout_s=2.0), clock) as source:
+        driver.hang("nvmlDeviceGetPowerUsage")
+        hung: set[str] = set()
+        for _ in range(12):
+            readings, events = source.read()
+            hung |= {event.device for event in events if event.event == "driver_hung"}
+            assert readings == []
+            clock.pass_time(1)
+    assert hung == {str(gpu) for gpu in range(8)}
 
 
 def test_a_hung_call_is_an_event_that_names_it_once_and_is_not_called_again(driver: StubDriver) -> None:
@@ -317,9 +344,9 @@ def test_a_gpu_whose_call_returns_is_back_with_new_values_only(driver: StubDrive
 
 def test_an_answer_that_comes_too_late_is_thrown_away(driver: StubDriver) -> None:
     with opened(HASTY) as source:
-        driver.delay("nvmlDeviceGetFieldValues", 0.4, 6)
+        driver.delay("nvmlDeviceGetFieldValues", 0.8, 6)
         late, _ = source.read()
-        time.sleep(0.4)
+        time.sleep(0.8)
         driver.release()
         driver.set(6, temp_c=20)
         next_one, _ = source.read()
