@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import Sequence
 
 from thermogate.cli import asking, render, watching
+from thermogate.core.decision import State
 from thermogate.core.schema import Kind
 from thermogate.dashboard.answers import FleetRow
 
@@ -59,7 +60,7 @@ def _cells(row: FleetRow) -> tuple[str, ...]:
         row.state,
         row.fingerprint or render.ABSENT,
         f"{gate.state} {render.percent(gate.pace)} {gate.mode}" if gate else render.ABSENT,
-        gate.why if gate else row.text,
+        gate.why if gate and gate.state is not State.RUN else row.text,
     )
 
 

@@ -28,6 +28,7 @@ class Play(Settings, frozen=True):
     """Begin again at the end."""
     rated_power_w: float | None = None
     temp_limit_c: float | None = None
+    """Limits of the recording's GPUs; of its CPUs when it has no GPU."""
 
 
 def parse(text: str) -> Play:
@@ -66,10 +67,15 @@ def feed(play: Play, data_dir: Path, clock: Clock) -> Replay:
     if known is not None:
         recorded = msgspec.structs.replace(recorded, rows=tuple(map(known.measured, recorded.rows)))
     node = node_of(play)
+    devices = recorded.devices()
+    meant: Kind = "gpu" if any(kind == "gpu" for kind, _ in devices) else "cpu"
     return Replay(
         node,
         recorded,
-        tuple(_device(play, known, kind, device) for kind, device in recorded.devices()),
+        tuple(
+            _device(play if kind == meant else Play(play.file), known, kind, device)
+            for kind, device in devices
+        ),
         speed=play.speed,
         loop=play.loop,
         progress_file=data_dir / "replay" / f"{node}.json",

@@ -139,11 +139,11 @@ def check_telemetry(topic_node: str, payload: bytes) -> Header:
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise WireError(f"payload of {len(payload)} bytes is over {MAX_PAYLOAD_BYTES}")
     match = _PAYLOAD_RE.fullmatch(payload)
-    if match is None:
-        raise WireError(_what_is_wrong(payload))
-    header = _header(match)
+    header = parse_header(payload) if match is None else _header(match)
     if header.node != topic_node:
         raise WireError(f"header names node {header.node} on the topic of node {topic_node}")
+    if match is None:
+        raise WireError(_what_is_wrong(header.node, payload))
     return header
 
 
@@ -195,8 +195,10 @@ def decode(payload: bytes, of: type[T]) -> T:
         raise WireError(f"payload of {len(payload)} bytes is over {MAX_PAYLOAD_BYTES}")
     try:
         return msgspec.json.decode(payload, type=of)
-    except (msgspec.MsgspecError, RecursionError) as err:
+    except msgspec.MsgspecError as err:
         raise WireError(f"not a valid {of.__name__}: {err}") from err
+    except RecursionError as err:
+        raise WireError(f"not a valid {of.__name__}: nested too deep") from err
     except UnicodeDecodeError as err:
         raise WireError(f"not a valid {of.__name__}: not UTF-8") from err
 
@@ -206,13 +208,12 @@ def _header(match: re.Match[bytes]) -> Header:
     return Header(node.decode(), spool.decode(), int(seq), ack is not None)
 
 
-def _what_is_wrong(payload: bytes) -> str:
-    header = parse_header(payload)
+def _what_is_wrong(node: str, payload: bytes) -> str:
     first, *lines = payload.splitlines(keepends=True)
     if not lines:
         return "no line of telemetry after the header"
-    one = re.compile(_LINE % re.escape(header.node.encode()))
+    one = re.compile(_LINE % re.escape(node.encode()))
     for number, line in enumerate(lines, start=2):
         if not one.fullmatch(line):
-            return f"line {number} is not telemetry of node {header.node}: {line[:120]!r}"
+            return f"line {number} is not telemetry of node {node}: {line[:120]!r}"
     return f"telemetry has line breaks other than newlines after {first[:80]!r}"

@@ -7,8 +7,9 @@ from thermogate.core.errors import WireError
 from thermogate.core.model import Ack
 
 NAMES = st.from_regex(r"[A-Za-z0-9._-]{1,128}", fullmatch=True)
-FIELD_NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,63}", fullmatch=True)
-NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+RESERVED = {"node", "device", "model", "origin", "time", "time_ns"}
+FIELD_NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,63}", fullmatch=True).filter(lambda name: name not in RESERVED)
+NUMBERS = st.floats(-1e308, 1e308, exclude_min=True, exclude_max=True)
 
 
 def payload(
@@ -23,7 +24,7 @@ def payload(
     model=NAMES,
     origin=st.sampled_from([None, "replay", "simulated"]),
     fields=st.dictionaries(FIELD_NAMES, NUMBERS, min_size=1, max_size=20),
-    time_ns=st.integers(0, 2**63 - 1),
+    time_ns=st.integers(0, 9 * 10**18 - 1),  # until the year 2255
 )
 def test_what_is_formatted_passes_the_check_and_parses_to_the_same(
     node, device, model, origin, fields, time_ns
@@ -56,7 +57,7 @@ def test_a_device_that_measured_nothing_has_no_line():
     assert wire.format_line("gpu", "n", "0", "m", None, {"power_w": None}, 1) == ""
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 1e308])
 def test_a_number_that_is_not_finite_is_refused_at_the_source(value):
     with pytest.raises(ValueError, match="power_w"):
         wire.format_line("gpu", "n", "0", "", None, {"power_w": value}, 1)
@@ -73,6 +74,9 @@ def test_a_number_that_is_not_finite_is_refused_at_the_source(value):
         (payload(lines="disk,node=n17 power_w=1.0 1\n"), "line 2"),
         (payload(lines="gpu,node=n17,device=0 power_w=NaN 1\n"), "line 2"),
         (payload(lines="gpu,node=n17,device=0 power_w=1.0 1"), "line 2"),
+        (payload(lines="gpu,node=n17,device=0 power_w=1e999 1\n"), "line 2"),
+        (payload(lines="gpu,node=n17,device=0 power_w=1.0 9999999999999999999\n"), "line 2"),
+        (payload(lines="gpu,node=n17,device=0 time_ns=1.0 1\n"), "line 2"),
         (payload(lines="gpu,node=n17,device=0 power_w=1.0 1\ngpu,node=n17 x\n"), "line 3"),
         (payload(lines='gpu,node=n17,device=0 power_w="a" 1\n'), "line 2"),
         (payload() + b"# comment\n", "line 3"),
@@ -121,6 +125,11 @@ def test_any_text_becomes_a_name(text):
 def test_a_json_message_that_is_not_its_type_is_a_wire_error_that_names_the_field():
     with pytest.raises(WireError, match=r"Ack.*stored"):
         wire.decode(b'{"spool": "ab", "stored": [[1, "x"]]}', Ack)
+
+
+def test_json_nested_without_end_is_a_wire_error():
+    with pytest.raises(WireError, match="nested too deep"):
+        wire.decode(b'{"spool": "ab", "stored": [], "more": ' + b"[" * 60_000, Ack)
 
 
 @given(st.binary(max_size=200))
