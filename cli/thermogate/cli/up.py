@@ -84,29 +84,27 @@ class Up:
         async with AsyncExitStack() as stack:
             mqtt, watch = await self._broker(stack)
             feeds = await self._feeds()
-            settings = self._settings
-            store = await stack.enter_async_context(
-                make_store(settings.collector, self._data_dir, self._clock)
-            )
+            loaded, clock = self._settings, self._clock
+            store = await stack.enter_async_context(make_store(loaded.collector, self._data_dir, clock))
             service.report("store", store.description)
-            collector = Collector(store, settings.collector, mqtt, self._data_dir, self._clock)
+            collector = Collector(store, loaded.collector, mqtt, self._data_dir, clock)
             answers = Answers(
                 store,
-                self._clock,
-                self._settings.dashboard,
+                clock,
+                loaded.dashboard,
                 broker_url=mqtt.url,
                 store=store.description,
                 counters=collector.counters.as_dict,
             )
-            dashboard = await stack.enter_async_context(Dashboard(answers, self._settings.dashboard))
+            dashboard = await stack.enter_async_context(Dashboard(answers, loaded.dashboard))
             rundir.announce(self._data_dir, dashboard.url, mqtt.url)
             service.report("page", dashboard.url)
             ends = asyncio.Event()
-            line = StatusLine(answers, self._settings.up.status_interval_s)
+            line = StatusLine(answers, loaded.up.status_interval_s)
             async with asyncio.TaskGroup() as parts:
                 until_the_end = [parts.create_task(work) for work in (watch(), dashboard.run(), line.run())]
                 parts.create_task(collector.run(ends))
-                parts.create_task(Analytics(settings.analytics, mqtt, self._clock).run(ends))
+                parts.create_task(Analytics(loaded.analytics, mqtt, clock).run(ends))
                 await self._connected(collector, stop)
                 await self._agents(feeds, mqtt, stop)
                 ends.set()

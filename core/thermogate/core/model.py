@@ -18,7 +18,6 @@ EventKind = Literal[
     "driver_back",
     "source_failed",
     "source_back",
-    "samples_dropped",
 ]
 
 

@@ -13,7 +13,7 @@ from thermogate.core.model import DeviceInfo, Origin, Status
 from thermogate.core.query import Device
 from thermogate.core.schema import Kind
 from thermogate.core.wire import Point
-from thermogate.dashboard.judge import URGENCY, DeviceState, Seen, judge, silence_of
+from thermogate.dashboard.judge import URGENCY, DeviceState, Seen, forgotten, judge, silence_of
 from thermogate.dashboard.settings import DashboardSettings
 
 
@@ -75,7 +75,8 @@ def rows(
         )
         for device in seen.keys() | infos.keys()
     )
-    return sorted((_row(one, now_ns, settings) for one in found), key=_order)
+    kept = (one for one in found if not forgotten(one, now_ns, settings))
+    return sorted((_row(one, now_ns, settings) for one in kept), key=_order)
 
 
 def digest(fleet: Iterable[FleetRow]) -> str:

@@ -34,13 +34,22 @@ class Seen(msgspec.Struct, frozen=True):
 Judgement = tuple[DeviceState, str]
 
 
+def forgotten(seen: Seen, now_ns: int, settings: DashboardSettings) -> bool:
+    """Whether its node has been offline for so long that nobody waits for it."""
+    status = seen.status
+    return (
+        status is not None
+        and not status.online
+        and _offline_ns(seen, status, now_ns) > int(settings.forget_offline_s * NS)
+    )
+
+
 def silence_of(seen: Seen, now_ns: int, settings: DashboardSettings) -> Judgement | None:
     """Why the device has no values now, or None when it has."""
     limit_ns = int(settings.stale_after_s * NS)
     status, point = seen.status, seen.point
     if status and not status.online:
-        # A last will carries the time at which the node connected; its samples tell when it went.
-        since_ns = max(status.time_ns, seen.node_heard_ns)
+        since_ns = now_ns - _offline_ns(seen, status, now_ns)
         return "offline", _and(f"node offline since {format_clock(since_ns, now_ns)}", status.text)
     if point is None:
         fresh = status is not None and now_ns - status.time_ns <= limit_ns
@@ -67,6 +76,11 @@ def judge(
         return "collapse", _collapse_text(values)
     hot = _hot_text(values, settings)
     return ("hot", hot) if hot else ("ok", "")
+
+
+def _offline_ns(seen: Seen, status: Status, now_ns: int) -> int:
+    # A last will carries the time at which the node connected; its samples tell when it went.
+    return now_ns - max(status.time_ns, seen.node_heard_ns)
 
 
 def _collapse_text(values: Mapping[str, float]) -> str:

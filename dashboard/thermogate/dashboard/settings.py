@@ -11,6 +11,9 @@ class DashboardSettings(Settings, frozen=True):
     """HOST:PORT; loopback, because whoever can open it reads the whole fleet. Port 0: any free one."""
     stale_after_s: float = 10.0
     """A device is stale past this: ten missed samples are no jitter, and fewer would flicker."""
+    forget_offline_s: float = 86_400.0
+    """A node that has been offline for longer is not shown: it is gone, and a list of the gone hides
+    those that are missed. It is back with its next status."""
     hot_margin_c: float = 5.0
     """Hot when this near its temperature limit: the evidence that the collapse detector asks for."""
     hot_t_sustain_s: float = 60.0

@@ -51,6 +51,14 @@ def test_a_device_without_a_sample_for_over_ten_seconds_is_stale_and_shows_no_va
     assert (row.node, row.model, row.age_s) == ("n1", "H100", 10.5)
 
 
+def test_a_node_that_has_been_offline_for_over_a_day_is_shown_no_more():
+    day_s = SETTINGS.forget_offline_s
+    assert only([], [status(online=False, age_s=day_s)]).state == "offline"
+    assert rows([], [status(online=False, age_s=day_s + 1)], [], NOW, SETTINGS) == []
+    assert only([point(age_s=day_s - 1)], [status(online=False, age_s=7 * day_s)]).state == "offline"
+    assert only([], [status(online=True, age_s=7 * day_s)]).state == "stale"
+
+
 def test_a_node_that_says_offline_is_offline_since_its_last_sample():
     # A last will was written when the node connected, long before it went.
     row = only([point(age_s=3.0)], [status(online=False, age_s=7200, text="lost")])
