@@ -40,7 +40,7 @@ def ended(up_, node="r1"):
 
 def test_a_replay_is_stored_whole_and_exported_when_nothing_runs(tmp_path):
     data = tmp_path / "data"
-    with up(data, *play(), *play("headroom_training_2.csv", "r2"), "--for", "10s") as running:
+    with up(data, *play(), *play("headroom_training_2.csv", "r2"), "--for", "15s") as running:
         assert running.process.wait(30) == 0, running.said
     rows = export(data)
     assert_all_there_once(rows)

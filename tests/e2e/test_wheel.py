@@ -80,6 +80,6 @@ def test_a_server_gets_the_whole_path(wheel, tmp_path):
     data = tmp_path / "data"
     listen = ("--listen", "127.0.0.1:0", "--mqtt-listen", "127.0.0.1:0")
     replay = ("--replay", f"{recording},speed=100,node=r1")
-    run(programs / "thermogate", "up", *listen, *replay, "--for", "6s", "--data-dir", data, cwd=tmp_path)
+    run(programs / "thermogate", "up", *listen, *replay, "--for", "15s", "--data-dir", data, cwd=tmp_path)
     rows = run(programs / "thermogate", "export", "--node", "r1", "--data-dir", data, cwd=tmp_path)
     assert len(list(csv.DictReader(rows.splitlines()))) == 360
