@@ -105,7 +105,7 @@ async def test_late_sample_does_not_replace_a_newer_latest(store: Store) -> None
 
 
 async def test_latest_forgets_a_device_that_was_silent_for_a_day(store: Store) -> None:
-    await write(store, sample(86_400 + 120), sample(86_400 - 120, device="1"))
+    await write(store, sample(86_400 + 120), sample(86_400 - 3600, device="1"))
     assert [point.device for point in await store.latest()] == ["1"]
     assert len(await stored(store)) == 2
 
