@@ -38,7 +38,7 @@ class Sampler:
         self._clock = clock
         self._reports: tuple[SourceReport, ...] = ()
         self._pending: dict[str, asyncio.Future[_Answer]] = {}
-        self._failing: dict[str, str] = {}
+        self._failing: set[str] = set()
         self._counters = {"ticks_count": 0, "late_count": 0, "skipped_count": 0}
         # A thread a source: one that hangs takes no other's place and holds up no exit.
         self._workers = {source.name: Worker[Any](source.name) for source in sources}
@@ -115,12 +115,13 @@ class Sampler:
         except SourceError as err:
             if name in self._failing:
                 return ([], []), []
-            self._failing[name] = str(err)
+            self._failing.add(name)
             log.warning("source %s: %s", name, err)
             text = f"{name} gives nothing: {err}"
             return ([], []), [Event(node=self.node, event="source_failed", time_ns=time_ns, text=text)]
-        if self._failing.pop(name, None) is None:
+        if name not in self._failing:
             return answer, []
+        self._failing.remove(name)
         log.info("source %s works again", name)
         text = f"{name} works again"
         return answer, [Event(node=self.node, event="source_back", time_ns=time_ns, text=text)]

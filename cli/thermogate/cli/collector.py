@@ -4,12 +4,11 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from thermogate.cli import rundir, service, settings
+from thermogate.cli import rundir, service, serving, settings
 from thermogate.cli.settings import ThermogateSettings
 from thermogate.collector.app import Collector, make_store
 from thermogate.core import logs
 from thermogate.core.clock import SystemClock
-from thermogate.dashboard.answers import Answers
 from thermogate.dashboard.app import Dashboard
 
 
@@ -45,17 +44,10 @@ async def _main(loaded: ThermogateSettings, folder: Path, stop: asyncio.Event) -
         service.report("store", store.description)
         service.report("broker", loaded.mqtt.url)
         collector = Collector(store, loaded.collector, loaded.mqtt, folder, clock)
-        answers = Answers(
-            store,
-            clock,
-            loaded.dashboard,
-            broker_url=loaded.mqtt.url,
-            store=store.description,
-            counters=collector.counters.as_dict,
-        )
+        answers = serving.answers(loaded, store, collector, loaded.mqtt, clock)
         async with Dashboard(answers, loaded.dashboard) as dashboard, asyncio.TaskGroup() as parts:
             rundir.announce(folder, dashboard.url, loaded.mqtt.url)
             service.report("page", dashboard.url)
-            serving = parts.create_task(dashboard.run())
+            polling = parts.create_task(dashboard.run())
             await collector.run(stop)
-            serving.cancel()
+            polling.cancel()

@@ -36,5 +36,5 @@ def _text(events: Sequence[Event]) -> str:
 
 
 def _cells(event: Event) -> tuple[str, ...]:
-    node = event.node + (f" ({event.origin})" if event.origin else "")
+    node = render.node(event.node, event.origin)
     return (render.local_time(event.time_ns), node, event.event, event.text)

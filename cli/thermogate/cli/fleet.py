@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from thermogate.cli import asking, render, watching
 from thermogate.core.decision import State
-from thermogate.core.schema import Kind
 from thermogate.dashboard.answers import FleetRow
 
 HEADER = (
@@ -50,8 +49,8 @@ def _text(rows: Sequence[FleetRow]) -> str:
 def _cells(row: FleetRow) -> tuple[str, ...]:
     gate = row.gate
     return (
-        row.node + (f" ({row.origin})" if row.origin else ""),
-        _device(row.kind, row.device),
+        render.node(row.node, row.origin),
+        f"{row.kind}{row.device}",
         row.model or render.ABSENT,
         render.percent(row.util_ratio),
         render.number(row.temp_c),
@@ -62,7 +61,3 @@ def _cells(row: FleetRow) -> tuple[str, ...]:
         f"{gate.state} {render.percent(gate.pace)} {gate.mode}" if gate else render.ABSENT,
         gate.why if gate and gate.state is not State.RUN else row.text,
     )
-
-
-def _device(kind: Kind, device: str) -> str:
-    return f"{kind}{device}"

@@ -37,6 +37,11 @@ def percent(ratio: float | None) -> str:
     return ABSENT if ratio is None else f"{100 * ratio:.0f}%"
 
 
+def node(name: str, origin: str | None) -> str:
+    """The node's name, with "(replay)" or "(simulated)" when its samples are not measured now."""
+    return f"{name} ({origin})" if origin else name
+
+
 def local_time(time_ns: int) -> str:
     """Local date and time to the second."""
     return datetime.fromtimestamp(time_ns / NS, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")

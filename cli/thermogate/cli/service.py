@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from thermogate.core.errors import ThermogateError
@@ -26,21 +26,6 @@ def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The first ThermogateError in the group, else its first error."""
     leaves = list(_leaves(group))
     return next((leaf for leaf in leaves if isinstance(leaf, ThermogateError)), leaves[0])
-
-
-async def stoppable(work: Awaitable[object], stop: asyncio.Event) -> None:
-    """Run `work` until it ends, which ends the service, or until `stop` is set."""
-    task = asyncio.ensure_future(work)
-    stopped = asyncio.ensure_future(stop.wait())
-    await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
-    for future in (task, stopped):
-        future.cancel()
-    await asyncio.gather(stopped, return_exceptions=True)
-    try:
-        await task
-    except asyncio.CancelledError:
-        if not stop.is_set():
-            raise
 
 
 async def _serve(main: Main, for_s: float | None) -> None:

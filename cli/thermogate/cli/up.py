@@ -14,7 +14,7 @@ from thermogate.agent.app import Agent
 from thermogate.agent.feed import Feed
 from thermogate.agent.spool import Spool
 from thermogate.analytics.app import Analytics
-from thermogate.cli import broker, live, playing, rundir, service, settings
+from thermogate.cli import broker, live, playing, rundir, service, serving, settings
 from thermogate.cli.playing import Play
 from thermogate.cli.settings import ThermogateSettings, UpSettings
 from thermogate.cli.statusline import StatusLine
@@ -23,7 +23,6 @@ from thermogate.core import __version__, logs
 from thermogate.core.clock import Clock, SystemClock
 from thermogate.core.errors import ConfigError
 from thermogate.core.mqtt import MqttSettings
-from thermogate.dashboard.answers import Answers
 from thermogate.dashboard.app import Dashboard
 from thermogate.dashboard.settings import split_listen
 
@@ -88,14 +87,7 @@ class Up:
             store = await stack.enter_async_context(make_store(loaded.collector, self._data_dir, clock))
             service.report("store", store.description)
             collector = Collector(store, loaded.collector, mqtt, self._data_dir, clock)
-            answers = Answers(
-                store,
-                clock,
-                loaded.dashboard,
-                broker_url=mqtt.url,
-                store=store.description,
-                counters=collector.counters.as_dict,
-            )
+            answers = serving.answers(loaded, store, collector, mqtt, clock)
             dashboard = await stack.enter_async_context(Dashboard(answers, loaded.dashboard))
             rundir.announce(self._data_dir, dashboard.url, mqtt.url)
             service.report("page", dashboard.url)

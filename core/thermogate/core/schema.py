@@ -92,5 +92,3 @@ MEASUREMENTS: dict[str, Measurement] = {
 }
 
 INTEGER_FIELDS = frozenset(f.name for m in MEASUREMENTS.values() for f in m.fields if f.integer)
-
-UNITS: dict[str, str] = {f.name: f.unit for m in MEASUREMENTS.values() for f in m.fields}

@@ -40,17 +40,3 @@ def test_the_first_error_that_speaks_to_people_is_raised_out_of_nested_groups():
         service.serve(main)
     inner = ExceptionGroup("inner", [ValueError("x"), ConfigError("bad key")])
     assert str(service.first_cause(ExceptionGroup("outer", [KeyError("y"), inner]))) == "bad key"
-
-
-async def test_stoppable_work_ends_when_told_to():
-    stop = asyncio.Event()
-    asyncio.get_running_loop().call_later(0.01, stop.set)
-    await asyncio.wait_for(service.stoppable(asyncio.sleep(60), stop), 5)
-
-
-async def test_stoppable_work_that_fails_is_not_swallowed():
-    async def fail():
-        raise UnavailableError("gone")
-
-    with pytest.raises(UnavailableError):
-        await service.stoppable(fail(), asyncio.Event())
