@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from thermogate.agent import selfstats
 from thermogate.agent.config import AgentSettings
 from thermogate.agent.feed import Feed, Tick
+from thermogate.agent.jobs import DeviceKey, JobTracker
 from thermogate.agent.pipeline import Pipeline
 from thermogate.agent.spool import Record, RecordKind, Spool
 from thermogate.agent.uplink import Uplink
@@ -23,8 +25,17 @@ class Agent:
     """`await Agent(...).run(stop)` until `stop` is set; what is not acknowledged by then stays spooled."""
 
     def __init__(
-        self, feed: Feed, spool: Spool, settings: AgentSettings, mqtt: MqttSettings, clock: Clock
+        self,
+        feed: Feed,
+        spool: Spool,
+        settings: AgentSettings,
+        mqtt: MqttSettings,
+        clock: Clock,
+        *,
+        jobs: JobTracker | None = None,
+        heartbeat: Callable[[], None] = lambda: None,
     ) -> None:
+        """`heartbeat` is called after each tick that is in the spool; `jobs` tells whose work it is."""
         self._feed = feed
         self._spool = spool
         self._settings = settings
@@ -33,6 +44,8 @@ class Agent:
         self._pipeline = Pipeline(feed.node, feed.origin, settings.rle)
         self._stats_due_s = 0.0
         self._status_due_s = 0.0
+        self._jobs = jobs
+        self._heartbeat = heartbeat
         self._described: tuple[DeviceInfo, ...] | None = None
         self._text = ""
         self._client = MqttClient(
@@ -81,8 +94,11 @@ class Agent:
         lines += self._selfstats(tick)
         if lines:
             self._keep("telemetry", lines.encode())
+        if self._jobs is not None:
+            events += self._jobs.step(_users(tick), tick.time_ns)
         for event in (*tick.events, *events):
             self._keep("event", encode(event))
+        self._heartbeat()
 
     def _keep(self, kind: RecordKind, payload: bytes) -> None:
         seq = self._spool.append(kind, payload)
@@ -127,3 +143,7 @@ class Agent:
             sources=self._feed.reports(),
             text=text,
         )
+
+
+def _users(tick: Tick) -> dict[DeviceKey, tuple[int, ...]]:
+    return {(r.kind, r.device): r.pids for r in tick.readings if r.pids is not None}

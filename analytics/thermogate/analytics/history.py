@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from thermogate.analytics.policies.base import MAX_DEVICES, Observation, device_name
 from thermogate.core.model import DeviceInfo, Event, Origin, Status
+from thermogate.core.schema import DEVICE_KINDS
 from thermogate.core.wire import Point
 
 
@@ -33,7 +34,7 @@ def observe_points(
 ) -> tuple[History, Observation | None]:
     """The observation of one telemetry message; None when nothing in it is new."""
     newest_ns = dict(history.newest_ns)
-    fresh = [point for point in points if point.measurement != "agent" and _is_new(newest_ns, point)]
+    fresh = [point for point in points if point.measurement in DEVICE_KINDS and _is_new(newest_ns, point)]
     if not fresh:
         return history, None
     now_ns = max(history.now_ns, *(point.time_ns for point in fresh))

@@ -12,12 +12,22 @@ Origin = Literal["replay", "simulated"]
 EventKind = Literal[
     "collapse_began",
     "collapse_ended",
+    "throttle_began",
+    "throttle_ended",
+    "xid",
+    "gpu_found",
     "gpu_lost",
     "gpu_back",
     "driver_hung",
     "driver_back",
     "source_failed",
     "source_back",
+    "job_began",
+    "job_ended",
+    "samples_dropped",
+    "clock_jumped",
+    "frugal_began",
+    "frugal_ended",
 ]
 
 
@@ -26,7 +36,9 @@ class DeviceInfo(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     `device` is its number on the node ("0"), `model` is fit for a tag ([A-Za-z0-9._-]) and
     `name` is the vendor's own. `assumed` names the limits that were given by a setting or a
-    published default, not read from the device.
+    published default, not read from the device. `power_kind` says what `power_w` is: of this
+    instant, or a mean that the device keeps (over the last second). `parent` is the device of which
+    this one is a part (MIG). `bus` is its address (PCI).
     """
 
     kind: Kind
@@ -36,6 +48,10 @@ class DeviceInfo(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     uuid: str = ""
     rated_power_w: float | None = None
     temp_limit_c: float | None = None
+    temp_shutdown_c: float | None = None
+    power_kind: Literal["", "instant", "average"] = ""
+    parent: str = ""
+    bus: str = ""
     assumed: tuple[str, ...] = ()
 
 

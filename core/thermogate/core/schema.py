@@ -6,7 +6,9 @@ import msgspec
 
 VERSION = "thermogate/1"
 
-Kind = Literal["gpu", "cpu", "agent"]
+Kind = Literal["gpu", "cpu", "node", "agent"]
+DEVICE_KINDS: tuple[Kind, ...] = ("gpu", "cpu")
+"""Kinds that do work and heat up; the others describe the node around them."""
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -51,7 +53,47 @@ _RLE = (
     Field("collapse", "1", "1 while a thermal collapse lasts, else 0.", integer=True),
 )
 
+_THROTTLED = Field(
+    "throttled",
+    "1",
+    "1 while the device slows itself down for heat or for a hardware power limit, else 0."
+    " Running at the power limit that is set (clock_event_sw_power_cap) is not counted.",
+    integer=True,
+)
+
+CLOCK_EVENTS = {
+    "clock_event_sw_power_cap": "the power limit that is set",
+    "clock_event_sw_thermal": "temperature, by the driver",
+    "clock_event_hw_thermal": "temperature, by the hardware: clocks halved or worse",
+    "clock_event_hw_power_brake": "an external power brake, as from a power supply",
+    "clock_event_hw_slowdown": "the hardware, for heat or power",
+    "clock_event_sync_boost": "the clocks of other GPUs in its sync boost group",
+    "clock_event_app_clocks": "the applications clocks that are set",
+}
+"""What may hold a GPU's clocks down (NVML: clocks event reasons), by the field that tells."""
+
 _GPU = (
+    Field("temp_margin_c", "degC", "Margin to the temperature at which the device slows itself down."),
+    Field("perf_state", "1", "Performance state: 0 the fastest, 15 the slowest.", integer=True),
+    Field(
+        "ecc_corrected_count",
+        "1",
+        "Memory errors that ECC corrected since the driver was loaded.",
+        integer=True,
+        counter=True,
+    ),
+    Field(
+        "ecc_uncorrected_count",
+        "1",
+        "Memory errors that ECC could not correct since the driver was loaded.",
+        integer=True,
+        counter=True,
+    ),
+    _THROTTLED,
+    *(
+        Field(name, "1", f"1 while clocks are held down by {by}, else 0.", integer=True)
+        for name, by in CLOCK_EVENTS.items()
+    ),
     Field("mem_temp_c", "degC", "Memory temperature."),
     Field("mem_util_ratio", "ratio", "Share of the last sample period in which device memory was busy."),
     Field("mem_used_bytes", "bytes", "Device memory in use.", integer=True),
@@ -61,7 +103,27 @@ _GPU = (
     Field("fan_ratio", "ratio", "Fan speed over its maximum."),
 )
 
-_CPU = (Field("clock_hz", "Hz", "Mean core clock."),)
+_CPU = (
+    Field("clock_hz", "Hz", "Mean core clock."),
+    Field("dram_power_w", "W", "Power of the memory at this package, as RAPL measures it."),
+    Field("dram_energy_j", "J", "Energy of that memory since the counter began.", counter=True),
+    _THROTTLED,
+)
+
+_STALLED = "Share of the last sample period in which {who} stalled for want of {what} (PSI)."
+
+_NODE = (
+    Field("power_w", "W", "Electrical power of the whole node, as its BMC or ACPI power meter measures it."),
+    Field("mem_total_bytes", "bytes", "Memory of the node in all.", integer=True),
+    Field(
+        "mem_available_bytes", "bytes", "Memory that work could still have without swapping.", integer=True
+    ),
+    Field("cpu_stall_some_ratio", "ratio", _STALLED.format(who="some task", what="a CPU")),
+    Field("mem_stall_some_ratio", "ratio", _STALLED.format(who="some task", what="memory")),
+    Field("mem_stall_full_ratio", "ratio", _STALLED.format(who="every task", what="memory")),
+    Field("io_stall_some_ratio", "ratio", _STALLED.format(who="some task", what="I/O")),
+    Field("io_stall_full_ratio", "ratio", _STALLED.format(who="every task", what="I/O")),
+)
 
 _AGENT = (
     Field("ticks_count", "1", "Sampling ticks done since the agent started.", integer=True, counter=True),
@@ -78,6 +140,13 @@ _AGENT = (
     Field(
         "spool_dropped_count", "1", "Messages dropped because the spool was full.", integer=True, counter=True
     ),
+    Field("spool_lost_count", "1", "Messages found damaged or missing on disk.", integer=True, counter=True),
+    Field("spool_oldest_s", "s", "Age of the oldest message that no store has yet."),
+    Field("ack_age_s", "s", "Time since a store last acknowledged anything."),
+    Field("sweep_s", "s", "Time that reading all sensors took at the last tick."),
+    Field(
+        "frugal", "1", "1 while optional sensors are left out to keep to the budget, else 0.", integer=True
+    ),
     Field("cpu_s", "s", "Processor time that the agent's process has used.", counter=True),
     Field("rss_bytes", "bytes", "Resident memory of the agent's process.", integer=True),
 )
@@ -87,6 +156,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     for m in (
         Measurement("gpu", "One GPU at one instant.", _LOAD + _GPU + _RLE),
         Measurement("cpu", "One CPU package at one instant.", _LOAD + _CPU + _RLE),
+        Measurement("node", "The whole node at one instant.", _NODE),
         Measurement("agent", "What the agent itself costs and holds back.", _AGENT),
     )
 }

@@ -11,7 +11,7 @@ from thermogate.core.clock import NS
 from thermogate.core.decision import GateDecision
 from thermogate.core.model import DeviceInfo, Origin, Status
 from thermogate.core.query import Device
-from thermogate.core.schema import Kind
+from thermogate.core.schema import DEVICE_KINDS, Kind
 from thermogate.core.wire import Point
 from thermogate.dashboard.judge import URGENCY, DeviceState, Seen, forgotten, judge, silence_of
 from thermogate.dashboard.settings import DashboardSettings
@@ -58,9 +58,7 @@ def rows(
     """A row for every device that has sampled or is in its node's inventory, most urgent first."""
     points = list(latest)
     nodes = {status.node: status for status in statuses}
-    seen = {
-        Device(p.node, cast("Kind", p.measurement), p.device): p for p in points if p.measurement != "agent"
-    }
+    seen = {Device(p.node, p.measurement, p.device): p for p in points if p.measurement in DEVICE_KINDS}
     infos = {Device(s.node, d.kind, d.device): d for s in nodes.values() for d in s.devices}
     valid = {gate.target: gate for gate in gates if gate.kind == "node" and gate.valid_at(now_ns)}
     heard = _newest(points)

@@ -13,11 +13,16 @@ never the last value."""
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):
-    """What one device measured at one tick; `device` is its number on the node ("0")."""
+    """What one device measured at one tick; `device` is its number on the node ("0"), "" for the node.
+
+    `pids` are the processes that have work on the device, None when they were not asked for at
+    this tick.
+    """
 
     kind: Kind
     device: str
     fields: Fields
+    pids: tuple[int, ...] | None = None
 
 
 class SourceEvent(msgspec.Struct, frozen=True, gc=False):
@@ -38,6 +43,10 @@ class Source(Protocol):
 
     Every method blocks and is called in some thread, not always the same, and never two at once.
     """
+
+    frugal: bool
+    """Set by the sampler: while true, leave out the optional sensors, those that neither RLE nor the
+    safety of the device needs."""
 
     @property
     def name(self) -> str:

@@ -28,6 +28,7 @@ class CpuSource:
     """
 
     name = "cpu"
+    frugal = False
 
     def __init__(
         self, settings: CpuSettings, clock: Clock, times: Callable[[], Sequence[CpuTime]] = cpu_times

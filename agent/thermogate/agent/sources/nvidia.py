@@ -29,6 +29,7 @@ class NvidiaSource:
     """The GPUs that NVML lists. Their numbers are NVML's, in the order of the PCI bus."""
 
     name = "nvml"
+    frugal = False
 
     def __init__(self, settings: NvidiaSettings, clock: Clock) -> None:
         self._settings = settings
