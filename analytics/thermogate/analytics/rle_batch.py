@@ -150,8 +150,9 @@ def _headroom_t_sustain_s(params: Params, temp_c: Floats, elapsed_s: Floats) -> 
     rise_c = temp_c[2:] - temp_c[:-2]
     over_s = elapsed_s[2:] - elapsed_s[:-2] if params.interval_s is None else 2.0 * params.interval_s
     rate = rise_c / np.maximum(over_s, 2.0 * params.interval_floor_s)
-    heats = rise_c > 0.0
-    time_s = np.divide(params.temp_limit_c - temp_c[2:], rate, out=t_sustain_s[2:].copy(), where=heats)
+    heats = rate > 0.0
+    with np.errstate(over="ignore"):  # a rate next to nothing: inf, which the maximum below cuts off
+        time_s = np.divide(params.temp_limit_c - temp_c[2:], rate, out=t_sustain_s[2:].copy(), where=heats)
     t_sustain_s[2:] = np.minimum(time_s, params.t_sustain_max_s)
     t_sustain_s[temp_c >= params.temp_limit_c] = 0.0
     return t_sustain_s

@@ -147,7 +147,7 @@ def headroom_t_sustain_s(params: RleParams, temp_c: float, rise_c: float | None,
     """
     if temp_c >= params.temp_limit_c:
         return 0.0
-    if rise_c is None or rise_c <= 0.0:
+    rate = (rise_c or 0.0) / max(over_s, 2.0 * params.interval_floor_s)
+    if rate <= 0.0:  # asked of the rate, which may be 0 where the least of rises is not
         return params.t_sustain_max_s
-    rate = rise_c / max(over_s, 2.0 * params.interval_floor_s)
     return min(params.t_sustain_max_s, (params.temp_limit_c - temp_c) / rate)

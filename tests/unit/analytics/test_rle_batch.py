@@ -39,6 +39,14 @@ def test_any_samples_give_the_numbers_of_step(profile, data, interval_s):
     assert_equal_to_step(params(profile, **GPU, interval_s=interval_s), samples)
 
 
+@pytest.mark.parametrize("rise_c", [5e-324, 2.225e-313])
+@pytest.mark.parametrize("gap_s", [0.0, 30.0])
+def test_a_rise_next_to_nothing_is_no_heating(rise_c, gap_s):
+    samples = [Sample(0.5, temp_c, 100.0, n * gap_s) for n, temp_c in enumerate([0.0, 0.0, rise_c])]
+    got = assert_equal_to_step(params("headroom", **GPU, interval_s=None), samples)
+    assert got.t_sustain_s[2] == 600.0
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32), count=st.integers(0, 1500))
