@@ -41,7 +41,7 @@ class Agent:
         self._settings = settings
         self._clock = clock
         self._node = feed.node
-        self._pipeline = Pipeline(feed.node, feed.origin, settings.rle)
+        self._pipeline = Pipeline(feed.node, feed.origin, settings.rle, settings.throttle)
         self._stats_due_s = 0.0
         self._status_due_s = 0.0
         self._jobs = jobs

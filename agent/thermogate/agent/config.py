@@ -7,6 +7,7 @@ import msgspec
 from thermogate.agent.sources.cpu import CpuSettings
 from thermogate.agent.sources.nvidia import NvidiaSettings
 from thermogate.agent.spool import SpoolSettings
+from thermogate.agent.throttle import ThrottleSettings
 from thermogate.core.config import Settings
 
 
@@ -17,6 +18,17 @@ class RleSettings(Settings, frozen=True):
     """The published profile; docs/rle.md says how they differ."""
     max_gap_s: float = 10.0
     """A longer silence starts RLE afresh: 10 s is the stability window of `monitor`."""
+
+
+class SamplerSettings(Settings, frozen=True):
+    """How long sources may take, and what is said of them and of the clock."""
+
+    open_timeout_s: float = 12.0
+    """Wait for slow sources at the start, 2 s more than the NVIDIA driver is given; then sample without."""
+    hung_after_s: float = 3.0
+    """Silence of a source that is reported: three ticks, so that a slow one is not."""
+    clock_jump_s: float = 0.5
+    """A wall clock that moved this much against the steady one was set; NTP slews 0.0005 s a second."""
 
 
 class UplinkSettings(Settings, frozen=True):
@@ -42,6 +54,8 @@ class AgentSettings(Settings, frozen=True):
     selfstats_interval_s: float = 10.0
     """How often the agent reports its own cost, late ticks and spool."""
     rle: RleSettings = msgspec.field(default_factory=RleSettings)
+    sampler: SamplerSettings = msgspec.field(default_factory=SamplerSettings)
+    throttle: ThrottleSettings = msgspec.field(default_factory=ThrottleSettings)
     uplink: UplinkSettings = msgspec.field(default_factory=UplinkSettings)
     nvidia: NvidiaSettings = msgspec.field(default_factory=NvidiaSettings)
     cpu: CpuSettings = msgspec.field(default_factory=CpuSettings)

@@ -36,8 +36,8 @@ class Feed(Protocol):
         """The devices known now."""
         ...
 
-    def counters(self) -> dict[str, int]:
-        """ticks_count, late_count and skipped_count since the start."""
+    def counters(self) -> dict[str, float]:
+        """What it says of itself, by fields of core/schema.py: ticks_count, late_count and so on."""
         ...
 
     def ticks(self) -> AsyncIterator[Tick]:

@@ -1,12 +1,14 @@
-"""From readings to what is sent: RLE and collapse for each device, one line each, events at the edges.
+"""From readings to what is sent: RLE for each device, a line each, and events where something changes.
 
 Pure but for the state it keeps: no clock, no I/O. The same readings give the same bytes.
 """
 
 from collections.abc import Iterable, Mapping
 
+from thermogate.agent import throttle
 from thermogate.agent.config import RleSettings
 from thermogate.agent.sources.base import Reading
+from thermogate.agent.throttle import ThrottleSettings
 from thermogate.core import profiles
 from thermogate.core.clock import NS
 from thermogate.core.model import DeviceInfo, Event, EventKind, Origin
@@ -34,13 +36,17 @@ class Pipeline:
     measured and no more.
     """
 
-    def __init__(self, node: str, origin: Origin | None, settings: RleSettings) -> None:
+    def __init__(
+        self, node: str, origin: Origin | None, settings: RleSettings, throttling: ThrottleSettings
+    ) -> None:
         self._node = node
         self._origin = origin
         self._settings = settings
+        self._throttling = throttling
         self._models: dict[_Key, str] = {}
         self._limits: dict[_Key, _Limits] = {}
         self._loads: dict[_Key, _Load] = {}
+        self._throttled: dict[_Key, throttle.State | None] = {}
 
     def describe(self, devices: Iterable[DeviceInfo]) -> None:
         """Take note of models and limits; call again when devices come or change."""
@@ -63,6 +69,7 @@ class Pipeline:
             if result is not None:
                 fields.update(_rle_fields(result))
                 events += self._collapse_edge(reading, result, time_ns)
+            events += self._throttle_edge(reading, time_ns, elapsed_s)
             lines.append(
                 format_line(
                     reading.kind,
@@ -110,39 +117,41 @@ class Pipeline:
         load.limits, load.params = limits, params
         return load
 
+    def _throttle_edge(self, reading: Reading, time_ns: int, elapsed_s: float) -> list[Event]:
+        key = (reading.kind, reading.device)
+        state = self._throttled.get(key)
+        self._throttled[key], edge = throttle.step(self._throttling, state, reading.fields, elapsed_s)
+        if edge is None:
+            return []
+        text = f"{reading.kind}{reading.device} {edge.text}"
+        return [self._event(edge.event, reading, text, time_ns, edge.data)]
+
     def _collapse_edge(self, reading: Reading, result: profiles.Result, time_ns: int) -> list[Event]:
         load = self._loads[reading.kind, reading.device]
         since_ns = load.collapse_since_ns
         if result.collapse == (since_ns is not None):
             return []
         peak = result.rolling_peak
+        data: dict[str, float | str] = {
+            "rle": result.rle_smoothed,
+            "rle_peak": peak,
+            "t_sustain_s": result.t_sustain_s,
+        }
         share = f"RLE {result.rle_smoothed:.3f} against a peak of {peak:.3f}"
         if result.collapse:
             load.collapse_since_ns = time_ns
             text = (
                 f"{reading.kind}{reading.device} collapsed: {share}, {result.t_sustain_s:.0f} s to its limit"
             )
-            return [self._event("collapse_began", reading, result, text, time_ns, {})]
+            return [self._event("collapse_began", reading, text, time_ns, data)]
         load.collapse_since_ns = None
         lasted_s = (time_ns - (since_ns or time_ns)) / NS
         text = f"{reading.kind}{reading.device} recovered after {lasted_s:.0f} s: {share}"
-        return [self._event("collapse_ended", reading, result, text, time_ns, {"lasted_s": lasted_s})]
+        return [self._event("collapse_ended", reading, text, time_ns, data | {"lasted_s": lasted_s})]
 
     def _event(
-        self,
-        event: EventKind,
-        reading: Reading,
-        result: profiles.Result,
-        text: str,
-        time_ns: int,
-        extra: dict[str, float],
+        self, event: EventKind, reading: Reading, text: str, time_ns: int, data: dict[str, float | str]
     ) -> Event:
-        data: dict[str, float | str] = {
-            "rle": result.rle_smoothed,
-            "rle_peak": result.rolling_peak,
-            "t_sustain_s": result.t_sustain_s,
-            **extra,
-        }
         return Event(
             node=self._node,
             event=event,

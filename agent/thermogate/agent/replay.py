@@ -79,7 +79,7 @@ class Replay:
         """The devices of the recording."""
         return self._devices
 
-    def counters(self) -> dict[str, int]:
+    def counters(self) -> dict[str, float]:
         """Ticks played."""
         return {"ticks_count": self._done}
 

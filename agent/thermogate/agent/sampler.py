@@ -1,64 +1,75 @@
 """Live sensors on a fixed grid: every source read at once, none waited for beyond its tick."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Sequence
 
+from thermogate.agent.config import SamplerSettings
 from thermogate.agent.feed import Tick
+from thermogate.agent.guard import Guard
 from thermogate.agent.sources.base import Reading, Source, SourceEvent
-from thermogate.agent.sources.worker import Worker
-from thermogate.core.clock import Clock
-from thermogate.core.errors import SourceError
+from thermogate.core.clock import NS, Clock
 from thermogate.core.model import DeviceInfo, Event, Origin, SourceReport
-
-log = logging.getLogger(__name__)
 
 _LATE_SHARE = 0.1
 """A tick that begins later than this share of the period is counted as late (schema: late_count)."""
 _READ_SHARE = 0.8
 """Share of a period that sources may take; what comes later is absent from the tick."""
 
-T = TypeVar("T")
-_Answer = tuple[list[Reading], list[SourceEvent]]
-
 
 class Sampler:
     """The feed of a node's own sensors.
 
     Ticks stand on absolute deadlines: a late tick is counted, a missed one is skipped and counted,
-    and the grid never drifts. A source that has not answered its last tick is not asked again.
+    and the grid never drifts. A wall clock that is set moves the stamps, not the grid, and is
+    reported.
     """
 
-    def __init__(self, node: str, sources: Sequence[Source], *, period_s: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        node: str,
+        sources: Sequence[Source],
+        *,
+        period_s: float,
+        clock: Clock,
+        settings: SamplerSettings = SamplerSettings(),  # noqa: B008 - frozen
+    ) -> None:
         self.node = node
         self.origin: Origin | None = None
-        self._sources = sources
+        self._guards = [Guard(source, settings.hung_after_s) for source in sources]
         self._period_s = period_s
         self._clock = clock
-        self._reports: tuple[SourceReport, ...] = ()
-        self._pending: dict[str, asyncio.Future[_Answer]] = {}
-        self._failing: set[str] = set()
-        self._counters = {"ticks_count": 0, "late_count": 0, "skipped_count": 0}
-        # A thread a source: one that hangs takes no other's place and holds up no exit.
-        self._workers = {source.name: Worker[Any](source.name) for source in sources}
+        self._settings = settings
+        self._utc_of_steady_ns: int | None = None
+        self._counters: dict[str, float] = {"ticks_count": 0, "late_count": 0, "skipped_count": 0}
 
     async def open(self) -> None:
-        """Open every source. None of them failing is fatal: each says what it found."""
-        opened = [self._run(source.name, source.open) for source in self._sources]
-        self._reports = tuple(await asyncio.gather(*opened))
+        """Open every source, waiting for the slow ones up to `open_timeout_s`; those go on by themselves.
+
+        None of them failing is fatal: each reports what it found.
+        """
+        now_s = self._clock.steady_s()
+        calls = [guard.open(now_s) for guard in self._guards]
+        if calls:
+            await asyncio.wait(calls, timeout=self._settings.open_timeout_s)
+        for guard in self._guards:
+            guard.collect(now_s)
 
     def reports(self) -> tuple[SourceReport, ...]:
         """What each source found, in the order of the sources."""
-        return self._reports
+        return tuple(guard.report for guard in self._guards)
 
     def devices(self) -> tuple[DeviceInfo, ...]:
         """All devices of all sources."""
-        return tuple(device for source in self._sources for device in source.devices)
+        return tuple(device for guard in self._guards for device in guard.source.devices)
 
-    def counters(self) -> dict[str, int]:
-        """Ticks done, late and skipped."""
+    def counters(self) -> dict[str, float]:
+        """Ticks done, late and skipped, and how long the last one took to read (core/schema.py: agent)."""
         return dict(self._counters)
+
+    def economize(self, *, frugal: bool) -> None:
+        """Leave the optional sensors out from the next tick on, or take them in again."""
+        for guard in self._guards:
+            guard.source.frugal = frugal
 
     async def ticks(self) -> AsyncIterator[Tick]:
         """One tick a period, for ever."""
@@ -78,53 +89,38 @@ class Sampler:
 
     async def close(self) -> None:
         """Close the sources that answer; one that hangs is left behind with its thread."""
-        for source in self._sources:
-            if source.name not in self._pending:
-                source.close()
-            self._workers[source.name].stop()
+        for guard in self._guards:
+            guard.close()
 
     async def _read(self) -> Tick:
         time_ns, elapsed_s = self._clock.utc_ns(), self._clock.steady_s()
-        for source in self._sources:
-            if source.name not in self._pending:
-                self._pending[source.name] = self._run(source.name, source.read)
-        if self._pending:
-            await asyncio.wait(self._pending.values(), timeout=_READ_SHARE * self._period_s)
-        readings: list[Reading] = []
-        events: list[Event] = []
-        for source in self._sources:
-            future = self._pending.get(source.name)
-            if future is None or not future.done():
-                continue
-            del self._pending[source.name]
-            answer, said = self._answer(source.name, future, time_ns)
+        events = self._note_clock(time_ns, elapsed_s)
+        calls = []
+        for guard in self._guards:
+            call, said = guard.begin(elapsed_s)
             events += said
-            readings += answer[0]
-            events += [self._event(event, time_ns) for event in answer[1]]
-        return Tick(time_ns, elapsed_s, tuple(readings), tuple(events))
+            if call is not None:
+                calls.append(call)
+        if calls:
+            await asyncio.wait(calls, timeout=_READ_SHARE * self._period_s)
+        now_s = self._clock.steady_s()
+        self._counters["sweep_s"] = now_s - elapsed_s
+        readings: list[Reading] = []
+        for guard in self._guards:
+            read, said = guard.collect(now_s)
+            readings += read
+            events += said
+        return Tick(time_ns, elapsed_s, tuple(readings), tuple(self._event(e, time_ns) for e in events))
 
-    def _run(self, name: str, job: Callable[[], T]) -> asyncio.Future[T]:
-        return asyncio.wrap_future(self._workers[name].submit(job))
-
-    def _answer(
-        self, name: str, future: asyncio.Future[_Answer], time_ns: int
-    ) -> tuple[_Answer, list[Event]]:
-        """What the source answered, and an event when it begins or ceases to fail."""
-        try:
-            answer = future.result()
-        except SourceError as err:
-            if name in self._failing:
-                return ([], []), []
-            self._failing.add(name)
-            log.warning("source %s: %s", name, err)
-            text = f"{name} gives nothing: {err}"
-            return ([], []), [Event(node=self.node, event="source_failed", time_ns=time_ns, text=text)]
-        if name not in self._failing:
-            return answer, []
-        self._failing.remove(name)
-        log.info("source %s works again", name)
-        text = f"{name} works again"
-        return answer, [Event(node=self.node, event="source_back", time_ns=time_ns, text=text)]
+    def _note_clock(self, time_ns: int, elapsed_s: float) -> list[SourceEvent]:
+        """An event when the wall clock has gone another way than the steady one since the last tick."""
+        before_ns, self._utc_of_steady_ns = self._utc_of_steady_ns, time_ns - round(elapsed_s * NS)
+        jump_s = 0.0 if before_ns is None else (self._utc_of_steady_ns - before_ns) / NS
+        if abs(jump_s) < self._settings.clock_jump_s:
+            return []
+        way = "forward" if jump_s > 0 else "back"
+        text = f"the node's clock was set {way} by {abs(jump_s):.1f} s, or the node slept"
+        return [SourceEvent("clock_jumped", text, data={"jump_s": jump_s})]
 
     def _event(self, event: SourceEvent, time_ns: int) -> Event:
         return Event(

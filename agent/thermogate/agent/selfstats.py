@@ -11,7 +11,7 @@ from thermogate.core.wire import format_line
 _PAGE_BYTES = resource.getpagesize()
 
 
-def line(node: str, counters: Mapping[str, int], spool: Spool, time_ns: int) -> str:
+def line(node: str, counters: Mapping[str, float], spool: Spool, time_ns: int) -> str:
     """One `agent` line: the feed's counters, the spool, processor time and memory of this process."""
     fields: dict[str, float | int] = {
         **counters,

@@ -14,7 +14,9 @@ from thermogate.core.wire import to_name
 def sampler(settings: AgentSettings, clock: Clock) -> Sampler:
     """Every source there is; which of them finds something shows when it is opened."""
     sources: list[Source] = [NvidiaSource(settings.nvidia, clock), CpuSource(settings.cpu, clock)]
-    return Sampler(node_name(settings), sources, period_s=settings.period_s, clock=clock)
+    return Sampler(
+        node_name(settings), sources, period_s=settings.period_s, clock=clock, settings=settings.sampler
+    )
 
 
 def node_name(settings: AgentSettings) -> str:

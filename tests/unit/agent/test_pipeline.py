@@ -3,6 +3,7 @@ import pytest
 from thermogate.agent.config import RleSettings
 from thermogate.agent.pipeline import Pipeline
 from thermogate.agent.sources.base import Reading
+from thermogate.agent.throttle import ThrottleSettings
 from thermogate.core import profiles, wire
 from thermogate.core.model import DeviceInfo
 
@@ -11,7 +12,7 @@ T0 = 1_763_712_000_000_000_000
 
 
 def pipeline(*devices, profile="monitor", origin=None):
-    made = Pipeline("n17", origin, RleSettings(profile=profile))
+    made = Pipeline("n17", origin, RleSettings(profile=profile), ThrottleSettings())
     made.describe(devices or (GPU,))
     return made
 
@@ -126,3 +127,14 @@ def test_two_devices_do_not_share_a_state():
         together = points(both.step([zero, one], T0, float(second))[0])
         (single,) = points(alone.step([zero], T0, float(second))[0])
         assert together[0] == single
+
+
+def test_throttling_is_an_event_when_it_begins_and_one_when_it_is_over():
+    made, told = pipeline(), []
+    for second in range(20):
+        fields = {"temp_c": 90.0, "throttled": int(second < 5), "clock_event_hw_thermal": int(second < 5)}
+        told += made.step([gpu(**fields)], T0 + second, float(second))[1]
+    assert [(event.event, event.device, event.text) for event in told] == [
+        ("throttle_began", "0", "gpu0 is slowed down by temperature (hardware) at 90 C"),
+        ("throttle_ended", "0", "gpu0 runs freely again after 4 s"),
+    ]

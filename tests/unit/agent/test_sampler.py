@@ -4,6 +4,7 @@ import threading
 import pytest
 
 from tests.fakes import FakeClock, settle
+from thermogate.agent.config import SamplerSettings
 from thermogate.agent.sampler import Sampler
 from thermogate.agent.sources.base import Reading, SourceEvent
 from thermogate.core.errors import SourceError
@@ -21,8 +22,14 @@ class Thermometer:
         self.events = []
         self.release = threading.Event()
         self.release.set()
+        self.opening = threading.Event()
+        self.opening.set()
+        self.opened = False
+        self.frugal = False
 
     def open(self):
+        self.opening.wait()
+        self.opened = True
         return SourceReport(self.name, True, "one device")
 
     def read(self):
@@ -42,10 +49,17 @@ def source():
     return Thermometer()
 
 
-async def ticking(clock, *sources, ticks=None):
-    sampler = Sampler("n17", sources, period_s=1.0, clock=clock)
+async def ticking(clock, *sources, period_s=1.0, **settings):
+    sampler = Sampler("n17", sources, period_s=period_s, clock=clock, settings=SamplerSettings(**settings))
     await sampler.open()
     return sampler, sampler.ticks()
+
+
+async def eventually(condition):
+    """Threads of sources need real time."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
 async def next_tick(ticks, clock, seconds=0.0):
@@ -54,6 +68,11 @@ async def next_tick(ticks, clock, seconds=0.0):
     if seconds:
         clock.pass_time(seconds)
     return await asyncio.wait_for(task, 10)
+
+
+def counts(sampler):
+    counters = sampler.counters()
+    return counters["ticks_count"], counters["late_count"], counters["skipped_count"]
 
 
 async def test_ticks_stand_on_the_grid_even_when_each_reading_takes_time(source):
@@ -72,10 +91,10 @@ async def test_late_tick_is_counted_and_missed_ones_are_skipped_and_the_grid_is_
     await next_tick(ticks, clock)
     clock.pass_time(1.25)
     await next_tick(ticks, clock)
-    assert sampler.counters() == {"ticks_count": 2, "late_count": 1, "skipped_count": 0}
+    assert counts(sampler) == (2, 1, 0)
     clock.pass_time(4.0)  # now 5.25 s after the start: ticks 2, 3 and 4 are missed, 5 is late
     await next_tick(ticks, clock)
-    assert sampler.counters() == {"ticks_count": 3, "late_count": 2, "skipped_count": 3}
+    assert counts(sampler) == (3, 2, 3)
     tick = await next_tick(ticks, clock, 0.75)
     assert tick.elapsed_s == pytest.approx(1006)
 
@@ -88,6 +107,18 @@ async def test_a_wall_clock_that_jumps_moves_stamps_but_not_the_grid(source):
     second = await next_tick(ticks, clock, 1.0)
     assert second.elapsed_s - first.elapsed_s == pytest.approx(1.0)
     assert second.time_ns - first.time_ns == -3599 * 10**9
+    (event,) = second.events
+    assert (event.event, event.data["jump_s"]) == ("clock_jumped", pytest.approx(-3600))
+    assert "set back by 3600.0 s" in event.text
+
+
+async def test_a_clock_that_is_slewed_is_not_reported(source):
+    clock = FakeClock()
+    _, ticks = await ticking(clock, source)
+    await next_tick(ticks, clock)
+    for _ in range(50):
+        clock.jump_utc(0.0005)
+        assert (await next_tick(ticks, clock, 1.0)).events == ()
 
 
 async def test_a_source_that_hangs_is_absent_and_not_asked_again_while_others_go_on(source):
@@ -102,9 +133,66 @@ async def test_a_source_that_hangs_is_absent_and_not_asked_again_while_others_go
         assert [reading.fields["temp_c"] for reading in tick.readings] == [float(count)]
     assert hung.reads == 0
     hung.release.set()
-    await asyncio.sleep(0.05)
-    assert hung.reads == 1
+    await eventually(lambda: hung.reads == 1)
     await sampler.close()
+
+
+async def test_an_answer_that_comes_after_its_tick_is_thrown_away_but_not_its_events(source):
+    clock = FakeClock()
+    sampler, ticks = await ticking(clock, source, period_s=0.0625)
+    await next_tick(ticks, clock)
+    source.release.clear()
+    source.events = [SourceEvent("gpu_lost", "gpu0: fallen off the bus", "gpu", "0")]
+    assert (await next_tick(ticks, clock, 0.0625)).readings == ()
+    source.release.set()
+    await eventually(lambda: source.reads == 2)
+    await settle()
+    tick = await next_tick(ticks, clock, 0.0625)
+    assert [event.event for event in tick.events] == ["gpu_lost"]
+    assert [reading.fields["temp_c"] for reading in tick.readings] == [3.0]
+    await sampler.close()
+
+
+async def test_a_source_that_hangs_and_comes_back_is_told_with_how_long(source):
+    clock = FakeClock()
+    sampler, ticks = await ticking(clock, source, period_s=0.0625)
+    await next_tick(ticks, clock)
+    source.release.clear()
+    told = [(await next_tick(ticks, clock, seconds)).events for seconds in (0.0625, 3.0, 3.0)]
+    source.release.set()
+    await eventually(lambda: source.reads == 2)
+    await settle()
+    told.append((await next_tick(ticks, clock, 1.0)).events)
+    assert [[event.text for event in events] for events in told] == [
+        [],
+        ["thermometer has not answered for 3 s"],
+        [],
+        ["thermometer answers again after 7 s"],
+    ]
+    await sampler.close()
+
+
+async def test_a_source_that_hangs_in_opening_is_used_once_it_opens(source):
+    clock = FakeClock()
+    slow = Thermometer("slow")
+    slow.opening.clear()
+    sampler, ticks = await ticking(clock, slow, source, open_timeout_s=0.05)
+    assert [report.found for report in sampler.reports()] == [False, True]
+    assert len((await next_tick(ticks, clock)).readings) == 1
+    slow.opening.set()
+    await eventually(lambda: slow.opened)
+    await settle()
+    assert len((await next_tick(ticks, clock, 1.0)).readings) == 2
+    assert [report.found for report in sampler.reports()] == [True, True]
+    await sampler.close()
+
+
+async def test_frugal_reaches_every_source(source):
+    sampler, _ = await ticking(FakeClock(), source)
+    sampler.economize(frugal=True)
+    assert source.frugal
+    sampler.economize(frugal=False)
+    assert not source.frugal
 
 
 async def test_a_failing_source_is_told_once_and_its_return_once(source):
