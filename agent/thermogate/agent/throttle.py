@@ -6,14 +6,7 @@ import msgspec
 
 from thermogate.core.config import Settings
 from thermogate.core.model import EventKind
-
-_CAUSES = {
-    "clock_event_sw_thermal": "temperature (driver)",
-    "clock_event_hw_thermal": "temperature (hardware)",
-    "clock_event_hw_power_brake": "the power brake",
-    "clock_event_hw_slowdown": "hardware slowdown",
-}
-"""Of core.schema.CLOCK_EVENTS those by which a device saves itself; the others somebody has set."""
+from thermogate.core.schema import THROTTLE_CAUSES
 
 
 class ThrottleSettings(Settings, frozen=True):
@@ -56,7 +49,7 @@ def step(
 
 
 def _began(fields: Mapping[str, float | int]) -> Edge:
-    causes = [cause for name, cause in _CAUSES.items() if fields.get(name)]
+    causes = [cause for name, cause in THROTTLE_CAUSES.items() if fields.get(name)]
     data: dict[str, float | str] = {"cause": ", ".join(causes)} if causes else {}
     found = f" by {data['cause']}" if causes else ""
     at = f" at {fields['temp_c']:.0f} C" if "temp_c" in fields else ""

@@ -45,7 +45,7 @@ class StatusLine:
             _count(len(rows), "device"),
             f"{counters.get('samples', 0):,} samples stored",
         ]
-        for state in ("repair", "collapse", "hot", "stale", "offline"):
+        for state in ("repair", "collapse", "throttled", "hot", "stale", "offline"):
             number = sum(row.state == state for row in rows)
             parts += [f"{number} {state}"] if number else []
         held = len({row.node for row in rows if row.gate is not None and row.gate.state != "RUN"})

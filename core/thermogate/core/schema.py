@@ -72,6 +72,15 @@ CLOCK_EVENTS = {
 }
 """What may hold a GPU's clocks down (NVML: clocks event reasons), by the field that tells."""
 
+THROTTLE_CAUSES = {
+    "clock_event_hw_thermal": "temperature (hardware)",
+    "clock_event_sw_thermal": "temperature (driver)",
+    "clock_event_hw_power_brake": "a power brake",
+    "clock_event_hw_slowdown": "hardware slowdown",
+}
+"""Of CLOCK_EVENTS those that make `throttled`: what a device does to save itself, in a few words.
+The others are what somebody has set."""
+
 _GPU = (
     Field("temp_margin_c", "degC", "Margin to the temperature at which the device slows itself down."),
     Field("perf_state", "1", "Performance state: 0 the fastest, 15 the slowest.", integer=True),

@@ -9,11 +9,12 @@ from thermogate.core.clock import NS
 from thermogate.core.decision import GateDecision, State
 from thermogate.core.model import DeviceInfo, Status
 from thermogate.core.query import Device
+from thermogate.core.schema import THROTTLE_CAUSES
 from thermogate.core.wire import Point
 from thermogate.dashboard.settings import DashboardSettings
 from thermogate.dashboard.times import format_clock
 
-DeviceState = Literal["repair", "collapse", "hot", "stale", "offline", "ok"]
+DeviceState = Literal["repair", "collapse", "throttled", "hot", "stale", "offline", "ok"]
 """What a person should know of a device, most urgent first."""
 
 URGENCY: dict[DeviceState, int] = {state: rank for rank, state in enumerate(get_args(DeviceState))}
@@ -74,6 +75,8 @@ def judge(
         return silence
     if values.get("collapse") == 1:
         return "collapse", _collapse_text(values)
+    if values.get("throttled") == 1:
+        return "throttled", _throttled_text(values)
     hot = _hot_text(values, settings)
     return ("hot", hot) if hot else ("ok", "")
 
@@ -88,6 +91,11 @@ def _collapse_text(values: Mapping[str, float]) -> str:
     if rle is None or not peak:
         return "thermal collapse"
     return f"thermal collapse: RLE {rle:.2f}, {100 * rle / peak:.0f} % of its peak {peak:.2f}"
+
+
+def _throttled_text(values: Mapping[str, float]) -> str:
+    causes = [cause for name, cause in THROTTLE_CAUSES.items() if values.get(name) == 1]
+    return f"slowed down by {', '.join(causes)}" if causes else "slows itself down"
 
 
 def _hot_text(values: Mapping[str, float], settings: DashboardSettings) -> str:

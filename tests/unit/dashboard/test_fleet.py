@@ -103,6 +103,13 @@ def test_a_device_near_its_limit_or_soon_there_under_load_is_hot(fields, text):
     assert row.text.startswith(text)
 
 
+def test_a_device_that_throttles_says_by_what_and_comes_before_a_hot_one():
+    row = only([point(throttled=1.0, clock_event_hw_thermal=1.0, clock_event_sw_power_cap=1.0, temp_c=84.0)])
+    assert (row.state, row.text) == ("throttled", "slowed down by temperature (hardware)")
+    assert only([point(throttled=1.0)]).text == "slows itself down"
+    assert only([point(throttled=0.0)]).state == "ok"
+
+
 @pytest.mark.parametrize(
     "fields",
     [

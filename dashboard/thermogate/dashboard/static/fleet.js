@@ -6,7 +6,7 @@ import { METRICS, colours } from "./scale.js";
 
 /** Most devices that are shown at each density. */
 const DENSITIES = [["one", 2], ["roomy", 8], ["normal", 40], ["dense", 150], ["compact", Infinity]];
-const WORDS = { repair: "repair", collapse: "collapse", hot: "hot", stale: "stale", offline: "offline", ok: "" };
+const WORDS = { repair: "repair", collapse: "collapse", throttled: "throttled", hot: "hot", stale: "stale", offline: "offline", ok: "" };
 /** Where a cell has no room for the word. */
 const SHORT = { offline: "off", stale: "stale" };
 

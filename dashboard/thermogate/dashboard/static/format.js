@@ -52,4 +52,4 @@ export const keyOf = (row) => `${row.node}/${row.kind}${row.device}`;
 const collator = new Intl.Collator("en", { numeric: true });
 export const natural = (a, b) => collator.compare(a, b);
 
-export const STATES = ["repair", "collapse", "hot", "stale", "offline", "ok"];
+export const STATES = ["repair", "collapse", "throttled", "hot", "stale", "offline", "ok"];
