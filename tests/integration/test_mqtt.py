@@ -55,7 +55,6 @@ async def test_messages_arrive_in_order_and_whole(url):
     async with client(url, "sub", subscribe=("t/+/x",)) as sub, client(url, "pub") as pub:
         await within(sub.wait_connected())
         await within(pub.wait_connected())
-        await asyncio.sleep(0.2)  # the subscription has no other sign that it stands
         for number in range(200):
             pub.publish_soon("t/n/x", b"%d" % number)
         await within(pub.publish("t/n/x", b"end"))
@@ -82,10 +81,75 @@ async def test_the_will_speaks_when_a_client_dies_but_not_when_it_leaves(url):
         dying = client(url, "dying", will=will)
         async with dying:
             await within(dying.wait_connected())
-            dying._client.socket().shutdown(socket.SHUT_RDWR)  # the network is cut, nothing is said
+            dying._link.connection._paho.socket().shutdown(socket.SHUT_RDWR)  # the network is cut
             (message,) = await receive(watcher, 1)
         assert message.payload == b"offline"
         assert not watcher._received
+
+
+async def test_what_is_published_before_leaving_is_still_sent(url):
+    async with client(url, "sub", subscribe=("t/x",)) as sub:
+        await within(sub.wait_connected())
+        async with client(url, "pub", will=Will("t/x", b"lost")) as pub:
+            await within(pub.wait_connected())
+            for number in range(100):
+                pub.publish_soon("t/n" if number < 99 else "t/x", b"%d" % number)
+        (message,) = await receive(sub, 1)
+    assert message.payload == b"99"
+
+
+async def test_a_client_with_a_will_reads_back_its_first_message_there_and_keeps_it_to_itself(url):
+    settings = MqttSettings(url=url, **FAST, echo_s=0.3)
+    will, topics = Will("t/status", b"lost"), ("t/status", "t/end")
+    async with MqttClient(settings, client_id="n17", will=will, subscribe=("t/end",)) as node:
+        async with client(url, "watch", subscribe=topics) as watch:
+            await within(node.wait_connected())
+            await within(watch.wait_connected())
+            for payload in (b"1", b"2"):
+                await within(node.publish("t/status", payload))
+            assert [m.payload for m in await receive(watch, 2)] == [b"1", b"2"]
+            while not node._echoed:
+                await asyncio.sleep(0.01)
+            await within(watch.publish("t/end", b"end"))
+            assert [m.payload for m in await receive(node, 1)] == [b"end"]
+            await asyncio.sleep(0.5)
+            assert node.last_problem == ""
+
+
+async def test_a_subscription_that_is_denied_is_told(caplog):
+    async def deny(reader, writer):
+        await reader.read(1000)
+        writer.write(b"\x20\x02\x00\x00")
+        subscribe = await reader.read(1000)
+        writer.write(b"\x90\x03" + subscribe[2:4] + b"\x80")
+        await reader.read(1000)
+        writer.close()
+
+    async with await asyncio.start_server(deny, "127.0.0.1", 0) as server:
+        url = f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with client(url, "x", subscribe=("t/ack",)) as denied:
+            await within(denied.wait_connected())
+            assert "denies a client without a user to read t/ack" in denied.last_problem
+    assert caplog.text.count("t/ack") == 1
+
+
+async def test_a_broker_that_accepts_and_says_no_more_is_left(caplog):
+    seen = []
+
+    async def stuck(reader, writer):
+        seen.append(await reader.read(1000))
+        writer.write(b"\x20\x02\x00\x00")
+        while await reader.read(1000):
+            pass
+        writer.close()
+
+    async with await asyncio.start_server(stuck, "127.0.0.1", 0) as server:
+        url = f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        settings = MqttSettings(url=url, **{**FAST, "keepalive_s": 1})
+        async with MqttClient(settings, client_id="x", subscribe=("t/x",)) as waiting:
+            while len(seen) < 2:
+                await asyncio.sleep(0.05)
+            assert "nothing was heard for 1 s" in waiting.last_problem
 
 
 async def test_unacknowledged_messages_come_again_after_a_broken_connection(url):
@@ -93,7 +157,6 @@ async def test_unacknowledged_messages_come_again_after_a_broken_connection(url)
     async with sub, client(url, "pub") as pub:
         await within(sub.wait_connected())
         await within(pub.wait_connected())
-        await asyncio.sleep(0.2)
         await within(pub.publish("t/job", b"1"))
         (message,) = await receive(sub, 1)
         sub.ack(message)
@@ -123,7 +186,6 @@ async def test_a_client_comes_back_to_a_broker_that_was_killed_and_started_again
                 await asyncio.sleep(0.05)
             async with client(url, "pub") as pub:
                 await within(pub.wait_connected())
-                await asyncio.sleep(0.2)
                 await within(pub.publish("t/x", b"hello again"))
             (message,) = await receive(sub, 1)
         finally:

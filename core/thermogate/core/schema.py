@@ -36,7 +36,9 @@ class Measurement(msgspec.Struct, frozen=True):
 _LOAD = (
     Field("power_w", "W", "Electrical power now, as the device measures it."),
     Field("energy_j", "J", "Energy used since the counter began, as the device counts it.", counter=True),
-    Field("temp_c", "degC", "Core (die) temperature."),
+    Field(
+        "temp_c", "degC", "Core (die) temperature; of AMD GPUs the junction, which is what slows them down."
+    ),
     Field("util_ratio", "ratio", "Share of the last sample period in which the device was busy."),
     Field("power_limit_w", "W", "Power limit enforced now; the rated power of RLE."),
     Field("temp_limit_c", "degC", "Temperature at which the device slows itself down; the limit of RLE."),
@@ -113,7 +115,7 @@ _GPU = (
 )
 
 _CPU = (
-    Field("clock_hz", "Hz", "Mean core clock."),
+    Field("clock_hz", "Hz", "Mean clock of some cores spread over the package (agent.cpu.clock_cpus)."),
     Field("dram_power_w", "W", "Power of the memory at this package, as RAPL measures it."),
     Field("dram_energy_j", "J", "Energy of that memory since the counter began.", counter=True),
     _THROTTLED,
@@ -122,7 +124,12 @@ _CPU = (
 _STALLED = "Share of the last sample period in which {who} stalled for want of {what} (PSI)."
 
 _NODE = (
-    Field("power_w", "W", "Electrical power of the whole node, as its BMC or ACPI power meter measures it."),
+    Field(
+        "power_w",
+        "W",
+        "Electrical power of the whole node from its ACPI power meter (BMC), a mean over the meter's own"
+        " interval, which the source's report tells.",
+    ),
     Field("mem_total_bytes", "bytes", "Memory of the node in all.", integer=True),
     Field(
         "mem_available_bytes", "bytes", "Memory that work could still have without swapping.", integer=True

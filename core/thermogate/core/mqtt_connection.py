@@ -1,0 +1,266 @@
+"""One connection to the broker, in the thread that opened it. The only module that knows paho.
+
+Each connection has a paho client of its own, so that nothing of the last one, neither messages nor
+certificates, reaches the next. paho tells why a connection ended only in its log: it is read there.
+"""
+
+import contextlib
+import logging
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.reasoncodes import ReasonCode
+
+from thermogate.core.errors import NotConnectedError
+from thermogate.core.mqtt_explain import DroppedError, LostError, RefusedError, SilentError
+from thermogate.core.mqtt_message import Message, Session
+from thermogate.core.mqtt_settings import MqttSettings, parse_url
+
+_TURN_S = 1.0
+"""How often a quiet connection looks at the clock: for its keepalive, and for the one who owns it."""
+_LAST_WORDS_S = 1.0
+"""How long leaving waits for the broker to take what was published. To close with answers unread may make it
+lose the last words."""
+_GOODBYE_S = 2.0
+"""A broker that has not taken the goodbye itself by then is left without."""
+_KEEPALIVE_TIMEOUT = 141
+
+
+class Hooks(NamedTuple):
+    """Called in the thread of the connection."""
+
+    ready: Callable[["Connection", tuple[str, ...]], None]
+    """The broker has accepted the client; with the topics to which it may not subscribe."""
+    received: Callable[[Message], None]
+    taken: Callable[[int], None]
+    """The broker has the message with this number."""
+    turn: Callable[["Connection"], None]
+    """About once a second."""
+
+
+class Connection:
+    """`open`, then `serve` until it ends, then `close`. Only `publish`, `ack`, `unsubscribe` and `leave`
+    may be called from another thread.
+    """
+
+    def __init__(self, number: int, settings: MqttSettings, session: Session, hooks: Hooks) -> None:
+        self.number = number
+        self._settings = settings
+        self._session = session
+        self._hooks = hooks
+        self._topics = (*session.subscribe, *([session.will.topic] if session.will else []))
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._leaving = False
+        self._disconnecting = False
+        self._leaving_since_s: float | None = None
+        self._accepted = False
+        self._ready = False
+        self._sent_count = 0
+        self._taken_count = 0
+        self._end: NotConnectedError | None = None
+        self._error: BaseException | None = None
+        self._paho = self._client()
+
+    def open(self, context: ssl.SSLContext | None, password: str | None) -> None:
+        """Reach the broker and shake hands. Raises OSError, UnicodeError."""
+        settings, client = self._settings, self._paho
+        host, port, _ = parse_url(settings.url)
+        if context is not None:
+            context.sslsocket_class = _TlsSocket
+            client.tls_set_context(context)
+        if settings.username:
+            client.username_pw_set(settings.username, password)
+        client.connect_timeout = settings.connect_timeout_s
+        client.connect(host, port, keepalive=settings.keepalive_s)
+
+    def serve(self) -> None:
+        """Carry messages; returns after `leave`. Raises NotConnectedError of the kind that says why it ended,
+        and ValueError, LookupError or struct.error where what comes is not MQTT.
+        """
+        poll = select.poll()
+        self._wake_out.setblocking(False)
+        self._wake_in.setblocking(False)
+        poll.register(self._wake_in, select.POLLIN)
+        self._until_closed(poll)
+        if not self._leaving:
+            raise self._reason()
+
+    def close(self) -> None:
+        """Let go of the sockets."""
+        sock = self._paho.socket()
+        for one in (sock, self._wake_in, self._wake_out):
+            if one is not None:
+                one.close()
+
+    def leave(self) -> None:
+        """Say goodbye after what has been published, so that the will stays unsaid."""
+        self._leaving = True
+        self._wake()
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
+        """Send at QoS 1; the number with which `taken` will come. Raises NotConnectedError."""
+        if self._leaving:
+            raise NotConnectedError(f"leaving {self._settings.url}")
+        info = self._paho.publish(topic, payload, qos=1, retain=retain)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise NotConnectedError(f"not connected to {self._settings.url}")
+        self._sent_count += 1
+        return info.mid
+
+    def ack(self, message: Message) -> None:
+        """The broker may forget the message."""
+        self._paho.ack(message.mid, message.qos)
+
+    def unsubscribe(self, topic: str) -> None:
+        """No more of this topic."""
+        self._paho.unsubscribe(topic)
+
+    def _client(self) -> paho.Client:
+        session = self._session
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=session.client_id,
+            protocol=paho.MQTTv311,
+            manual_ack=session.manual_ack,
+        )
+        client.max_inflight_messages_set(0)  # the caller bounds what is on its way, not paho
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        client.on_disconnect = self._on_disconnect
+        client.on_socket_register_write = self._wake  # without it paho would write in the caller's thread
+        client.enable_logger(_Ear(self._on_error))
+        if session.will:
+            client.will_set(session.will.topic, session.will.payload, qos=1, retain=True)
+        return client
+
+    def _until_closed(self, poll: select.poll) -> None:
+        client, opened_s = self._paho, time.monotonic()
+        turn_s = opened_s
+        while (sock := client.socket()) is not None:
+            now_s = time.monotonic()
+            if self._leaving and self._say_goodbye(now_s):
+                return
+            self._carry(poll, sock)
+            if now_s >= turn_s:
+                turn_s = now_s + _TURN_S
+                client.loop_misc()
+                self._hooks.turn(self)
+                if not self._ready and now_s >= opened_s + self._settings.keepalive_s:
+                    raise SilentError
+
+    def _say_goodbye(self, now_s: float) -> bool:
+        """Disconnect once the broker has taken all; true when there is no more time for that."""
+        if self._leaving_since_s is None:
+            self._leaving_since_s = now_s
+        waited_s = now_s - self._leaving_since_s
+        all_taken = self._taken_count >= self._sent_count
+        if not self._disconnecting and (all_taken or waited_s >= _LAST_WORDS_S):
+            self._disconnecting = True
+            self._paho.disconnect()
+        return waited_s >= _GOODBYE_S
+
+    def _carry(self, poll: select.poll, sock: Any) -> None:
+        """Wait for something to read or write, up to a second, and do it."""
+        client, descriptor = self._paho, sock.fileno()
+        waiting = hasattr(sock, "pending") and sock.pending() > 0  # bytes that TLS has already read
+        poll.register(descriptor, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
+        events = dict(poll.poll(0 if waiting else _TURN_S * 1000))
+        if self._wake_in.fileno() in events:
+            self._wake_in.recv(4096)
+        if waiting or events.get(descriptor, 0) & ~select.POLLOUT:
+            client.loop_read()
+        if client.want_write():
+            client.loop_write()
+
+    def _reason(self) -> NotConnectedError:
+        """Why it ended though nobody wanted it to."""
+        if self._end is not None:
+            return self._end
+        error = LostError() if self._accepted else DroppedError()
+        error.__cause__ = self._error
+        return error
+
+    def _wake(self, *_: Any) -> None:
+        with contextlib.suppress(OSError):  # full: it will wake; closed: it need not
+            self._wake_out.send(b"\0")
+
+    def _on_error(self, error: BaseException) -> None:
+        self._error = error
+
+    def _on_connect(
+        self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
+    ) -> None:
+        if reason.is_failure:
+            self._end = RefusedError(reason.value, str(reason))
+            return
+        self._accepted = True
+        if self._topics:
+            client.subscribe([(topic, 1) for topic in self._topics])
+        else:
+            self._be_ready(())
+
+    def _on_subscribe(
+        self, _client: paho.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _props: Any
+    ) -> None:
+        if not self._ready:
+            granted = zip(self._topics, reasons, strict=False)
+            self._be_ready(tuple(topic for topic, reason in granted if reason.is_failure))
+
+    def _be_ready(self, denied: tuple[str, ...]) -> None:
+        self._ready = True
+        self._hooks.ready(self, denied)
+
+    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        self._hooks.received(
+            Message(
+                message.topic,
+                bytes(message.payload),
+                message.retain,
+                message.mid,
+                message.qos,
+                self.number,
+            )
+        )
+
+    def _on_publish(self, _client: paho.Client, _data: Any, mid: int, _reason: Any, _props: Any) -> None:
+        self._taken_count += 1
+        self._hooks.taken(mid)
+
+    def _on_disconnect(
+        self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
+    ) -> None:
+        if reason.value == _KEEPALIVE_TIMEOUT:
+            self._end = SilentError()
+
+
+class _TlsSocket(ssl.SSLSocket):
+    """Closed when its handshake fails, where paho forgets it."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except (OSError, ValueError):
+            self.close()
+            raise
+
+
+class _Ear(logging.Logger):
+    """What paho logs to: it says nothing, and passes on the errors that it is told of."""
+
+    def __init__(self, hear: Callable[[BaseException], None]) -> None:
+        super().__init__("paho")
+        self._hear = hear
+
+    def log(self, level: int, msg: object, *args: object, **_: Any) -> None:  # noqa: ARG002
+        if level >= logging.ERROR:  # paho tells of every packet too
+            for argument in args:
+                if isinstance(argument, BaseException):
+                    self._hear(argument)

@@ -1,0 +1,30 @@
+"""What passes between a client and its connection."""
+
+from typing import NamedTuple
+
+
+class Message(NamedTuple):
+    """A received message. `connection` tells acknowledgements of an earlier connection apart."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    mid: int
+    qos: int
+    connection: int
+
+
+class Will(NamedTuple):
+    """What the broker publishes, retained, when this client is gone without a word."""
+
+    topic: str
+    payload: bytes
+
+
+class Session(NamedTuple):
+    """What a client is to the broker, on every connection."""
+
+    client_id: str
+    subscribe: tuple[str, ...]
+    will: Will | None
+    manual_ack: bool
