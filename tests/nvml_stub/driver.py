@@ -6,23 +6,29 @@
 import os
 import shutil
 import subprocess
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 SOURCE = Path(__file__).with_name("nvml_stub.c")
 LIBRARY = "libnvidia-ml.so.1"
 STATE_VARIABLE = "NVML_STUB_STATE"
+POLL_VARIABLE = "NVML_STUB_POLL_MS"
+"""For measurements of cost: how often the stub looks at its state, instead of in every call."""
 
 Gpu = int | str
-"""A number, or "*" for all."""
+"""A number, "*" for all, or "0.1" for a MIG instance."""
 
 DRIVER = -1
 """Stands for a GPU in what is about none: nvmlInitWithFlags."""
 
 H100: dict[str, int | str] = {
     "name": "NVIDIA H100 80GB HBM3",
-    "power_mw": 612_400,
+    "power_mw": 598_000,
+    "power_instant_mw": 612_400,
     "energy_mj": 123_456_789,
     "temp_c": 63,
     "mem_temp_c": 77,
@@ -34,17 +40,60 @@ H100: dict[str, int | str] = {
     "mem_mhz": 2_619,
     "power_limit_mw": 700_000,
     "slowdown_c": 87,
+    "shutdown_c": 92,
     "gpu_max_c": 83,
+    "margin_c": 24,
+    "perf_state": 0,
+    "reasons": 0,
+    "supported_reasons": 0x1FF,
+    "ecc": 1,
+    "ecc_corrected": 2,
+    "ecc_uncorrected": 0,
+    "compute_capability": 90,
+    "mig": 0,
 }
 """What an H100 SXM says under load. It has no fan: that key is missing, so its call is not supported."""
 
+BESIDES: dict[str, int | str] = {
+    "architecture": 9,
+    "bar1_bytes": 137_438_953_472,
+    "board": 256,
+    "brand": 14,
+    "compute_mode": 0,
+    "cores": 16_896,
+    "decoder_pct": 0,
+    "default_power_limit_mw": 700_000,
+    "display": 0,
+    "encoder_pct": 0,
+    "graphics_mhz": 1_980,
+    "least_power_limit_mw": 200_000,
+    "max_graphics_mhz": 1_980,
+    "max_mem_mhz": 2_619,
+    "max_sm_mhz": 1_980,
+    "mem_bus_bits": 5_120,
+    "pcie_generation": 5,
+    "pcie_kib_per_s": 1_024,
+    "pcie_replays": 0,
+    "pcie_width": 16,
+    "persistence": 1,
+    "power_management": 1,
+    "serial": "1650000000000",
+    "vbios": "96.00.74.00.01",
+    "video_mhz": 1_545,
+}
+"""What other exporters ask an H100 besides."""
 
-def build(folder: Path) -> Path:
-    """Compile the stub into `folder`; skips the test where there is no compiler, but not in CI."""
+
+def build(folder: Path, *, without: Sequence[str] = ()) -> Path:
+    """Compile the stub into `folder`, `without` some functions as an older driver is.
+
+    Skips the test where there is no compiler, but not in CI.
+    """
     if shutil.which("gcc") is None and "CI" not in os.environ:
         pytest.skip("gcc is not installed: no stub of the NVIDIA driver")
     library = folder / LIBRARY
     flags = ["-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", f"-Wl,-soname,{LIBRARY}", "-pthread"]
+    flags += [f"-D{function}=no_{function}" for function in without]
     subprocess.run(["gcc", *flags, "-o", library, SOURCE], check=True)
     return library
 
@@ -56,10 +105,10 @@ class StubDriver:
         self.state = folder / "nvml.state"
         self._log = folder / "nvml.calls"
         self._statements: dict[tuple[str, str, Gpu], str] = {}
-        self.set(DRIVER, count=count, driver="570.86.15")
+        self.set(DRIVER, count=count, driver="570.86.15", nvml="12.570.86.15", cuda=12_080, wait_ms=100)
         self.set("*", **values)
         for gpu in range(count):
-            self.set(gpu, uuid=f"GPU-{gpu:08x}")
+            self.set(gpu, uuid=f"GPU-{gpu:08x}", bus=f"00000000:{0x10 + gpu:02X}:00.0")
 
     def set(self, gpu: Gpu, **values: int | str) -> None:
         """What a GPU measures or is; the last call holds."""
@@ -88,9 +137,49 @@ class StubDriver:
         self._put("hang", function, gpu, f"hang {function} {gpu}")
         self._write()
 
+    def process(self, gpu: Gpu, pid: int, kind: Literal["c", "g"] = "c", used_bytes: int = 1 << 30) -> None:
+        """Let a process have a compute or graphics context on a GPU."""
+        self._put(f"process {pid}", kind, gpu, f"process {gpu} {kind} {pid} {used_bytes}")
+        self._write()
+
+    def end_processes(self) -> None:
+        """Let all processes end."""
+        kept = {key: text for key, text in self._statements.items() if not key[0].startswith("process")}
+        self._statements = kept
+        self._write()
+
+    def xid(self, gpu: int, number: int, *instances: int) -> None:
+        """Let an XID happen now, in a MIG instance when its GPU and compute instance IDs are given."""
+        event = time.monotonic_ns()
+        where = "".join(f" {instance}" for instance in instances)
+        self._put("event", str(event), gpu, f"event {gpu} {event} {number}{where}")
+        self._write()
+
+    def mig(self, gpu: int, index: int, **values: int | str) -> None:
+        """Create a MIG instance (1/7 of an H100) on a GPU that is in MIG mode from now on."""
+        self.set(gpu, mig=1)
+        self.set(
+            f"{gpu}.{index}",
+            **{
+                "name": "NVIDIA H100 80GB HBM3 MIG 1g.10gb",
+                "uuid": f"MIG-{gpu:08x}-{index}",
+                "gi": 7 + index,
+                "ci": 0,
+                "mem_used_bytes": 1_000_000_000,
+                "mem_total_bytes": 10_000_000_000,
+            }
+            | values,
+        )
+
     def release(self) -> None:
         """Let all hanging and slow functions return."""
         kept = {key: text for key, text in self._statements.items() if key[0] not in ("hang", "delay")}
+        self._statements = kept
+        self._write()
+
+    def forget(self, gpu: Gpu) -> None:
+        """Take away all that was set for a GPU or MIG instance: an instance is destroyed so."""
+        kept = {key: text for key, text in self._statements.items() if key[0] != "set" or key[2] != gpu}
         self._statements = kept
         self._write()
 

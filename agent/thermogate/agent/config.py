@@ -4,7 +4,10 @@ from typing import Literal
 
 import msgspec
 
+from thermogate.agent.budget import BudgetSettings
+from thermogate.agent.sources.amd import AmdSettings
 from thermogate.agent.sources.cpu import CpuSettings
+from thermogate.agent.sources.host import HostSettings
 from thermogate.agent.sources.nvidia import NvidiaSettings
 from thermogate.agent.spool import SpoolSettings
 from thermogate.agent.throttle import ThrottleSettings
@@ -31,6 +34,31 @@ class SamplerSettings(Settings, frozen=True):
     """A wall clock that moved this much against the steady one was set; NTP slews 0.0005 s a second."""
 
 
+class JobSettings(Settings, frozen=True):
+    """How it is found out whose work a device does."""
+
+    procfs_root: str = "/proc"
+    """Where the kernel's tree of processes is; another than the machine's own for a recorded one."""
+    grace_s: float = 60.0
+    """A job that has no process on a device for less than this goes on: frameworks restart their workers."""
+    silent_after_s: float = 3600.0
+    """The jobs on a device that has not been asked for this long end where they were last seen: it was
+    lost or taken out; a driver that hangs comes back sooner, or after a reboot."""
+    recheck_s: float = 300.0
+    """How often the group and user of a process that stays are read again: it may be moved to another."""
+    save_interval_s: float = 30.0
+    """How often the file of open spans is renewed when nothing begins or ends: half of `grace_s`, so that
+    an agent that is started again at once finds its spans fresh enough."""
+    max_processes: int = 256
+    """Processes of one device that are looked at; the first look at one takes about 0.1 ms."""
+    max_jobs: int = 32
+    """Spans that are open on one device at a time, so that nobody can flood the spool with events."""
+    name_timeout_s: float = 2.0
+    """How long the directory of users may take for a name; the number stands in for it until it answers."""
+    stuck_after_s: float = 30.0
+    """A look that takes longer is reported: six times the 5 s after which sources ask again."""
+
+
 class UplinkSettings(Settings, frozen=True):
     """How the spool is sent."""
 
@@ -52,11 +80,15 @@ class AgentSettings(Settings, frozen=True):
     period_s: float = 1.0
     """Time between samples."""
     selfstats_interval_s: float = 10.0
-    """How often the agent reports its own cost, late ticks and spool."""
+    """How often the agent reports its own cost, late ticks and spool, and what it had to drop."""
     rle: RleSettings = msgspec.field(default_factory=RleSettings)
     sampler: SamplerSettings = msgspec.field(default_factory=SamplerSettings)
     throttle: ThrottleSettings = msgspec.field(default_factory=ThrottleSettings)
+    budget: BudgetSettings = msgspec.field(default_factory=BudgetSettings)
     uplink: UplinkSettings = msgspec.field(default_factory=UplinkSettings)
+    jobs: JobSettings = msgspec.field(default_factory=JobSettings)
     nvidia: NvidiaSettings = msgspec.field(default_factory=NvidiaSettings)
+    amd: AmdSettings = msgspec.field(default_factory=AmdSettings)
     cpu: CpuSettings = msgspec.field(default_factory=CpuSettings)
+    host: HostSettings = msgspec.field(default_factory=HostSettings)
     spool: SpoolSettings = msgspec.field(default_factory=SpoolSettings)

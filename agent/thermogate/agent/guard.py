@@ -60,6 +60,7 @@ class Guard:
             readings, said = call.result()
         except SourceError as err:
             return [], events + self._note_failure(err)
+        self.report = next((e.report for e in reversed(said) if e.report is not None), self.report)
         return readings, events + self._note_success() + said
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ def columns(measurements: Iterable[str]) -> tuple[str, ...]:
 
 async def csv(chunks: AsyncIterator[list[Point]], *, agent: bool) -> AsyncGenerator[str, None]:
     """CSV in pieces of whole lines. The header comes with the first samples, or alone without any."""
-    kinds = ("gpu", "cpu", "agent") if agent else ("gpu", "cpu")
+    kinds = tuple(kind for kind in MEASUREMENTS if agent or kind != "agent")
     fields = columns(kinds)
     head = ",".join((*IDENTITY, *fields)) + "\n"
     async for chunk in chunks:

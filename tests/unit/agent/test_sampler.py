@@ -187,6 +187,15 @@ async def test_a_source_that_hangs_in_opening_is_used_once_it_opens(source):
     await sampler.close()
 
 
+async def test_a_source_that_finds_more_has_a_new_report(source):
+    clock = FakeClock()
+    sampler, ticks = await ticking(clock, source)
+    report = SourceReport("thermometer", True, "two devices")
+    source.events = [SourceEvent("gpu_found", "gpu1 found", "gpu", "1", report=report)]
+    await next_tick(ticks, clock)
+    assert sampler.reports() == (report,)
+
+
 async def test_frugal_reaches_every_source(source):
     sampler, _ = await ticking(FakeClock(), source)
     sampler.economize(frugal=True)

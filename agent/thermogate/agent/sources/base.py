@@ -29,6 +29,7 @@ class SourceEvent(msgspec.Struct, frozen=True, gc=False):
     """Something that began or ended on a device, seen at this tick.
 
     `text` is one sentence for a person, `data` the same as numbers with units in the names.
+    `report` is what the source has found by now, when that is more or less than it said before.
     """
 
     event: EventKind
@@ -36,6 +37,7 @@ class SourceEvent(msgspec.Struct, frozen=True, gc=False):
     kind: Kind | Literal[""] = ""
     device: str = ""
     data: dict[str, float | str] = {}
+    report: SourceReport | None = None
 
 
 class Source(Protocol):

@@ -1,13 +1,15 @@
 """CPU packages: one reading each, put together from what the kernel tells in different places."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from thermogate.agent.sources.base import Fields, Reading, SourceEvent
+from thermogate.agent.sources.cpu_throttle import ThrottleReader
+from thermogate.agent.sources.host import HostSettings
 from thermogate.agent.sources.hwmon import HwmonReader
 from thermogate.agent.sources.rapl import RaplReader
-from thermogate.agent.sources.topology import cpu_name, short_name
-from thermogate.agent.sources.usage import CpuTime, UsageReader, cpu_times
+from thermogate.agent.sources.topology import cpu_name, first_cpus, short_name
+from thermogate.agent.sources.usage import UsageReader
 from thermogate.core.clock import Clock
 from thermogate.core.config import Settings
 from thermogate.core.model import DeviceInfo, SourceReport
@@ -15,14 +17,15 @@ from thermogate.core.wire import to_name
 
 
 class CpuSettings(Settings, frozen=True):
-    """Where the kernel's trees are; others than the machine's own for recorded ones."""
+    """What is read of the CPUs."""
 
-    sysfs_root: str = "/sys"
-    procfs_root: str = "/proc"
+    clock_cpus: int = 4
+    """Cores of a package whose clock is read, spread evenly over it; 0: no clocks. Linux before 5.18
+    interrupts a core that is at work for its clock, and may wait 10 ms for each."""
 
 
 class CpuSource:
-    """Utilization and clock (psutil, cpufreq), power (RAPL) and temperature (hwmon) of each package.
+    """Utilization and clock, power (RAPL), temperature (hwmon) and throttling of each package.
 
     Rated power and temperature limit are the package's own, or unknown: then it has no RLE.
     """
@@ -30,15 +33,14 @@ class CpuSource:
     name = "cpu"
     frugal = False
 
-    def __init__(
-        self, settings: CpuSettings, clock: Clock, times: Callable[[], Sequence[CpuTime]] = cpu_times
-    ) -> None:
-        sysfs = Path(settings.sysfs_root)
-        self._procfs = Path(settings.procfs_root)
+    def __init__(self, settings: CpuSettings, host: HostSettings, clock: Clock) -> None:
+        self._sysfs = Path(host.sysfs_root)
+        self._procfs = Path(host.procfs_root)
         self._clock = clock
-        self._usage = UsageReader(sysfs, times)
-        self._rapl = RaplReader(sysfs)
-        self._hwmon = HwmonReader(sysfs)
+        self._usage = UsageReader(self._sysfs, self._procfs, settings.clock_cpus)
+        self._rapl = RaplReader(self._sysfs)
+        self._hwmon = HwmonReader(self._sysfs)
+        self._throttle = ThrottleReader(self._sysfs)
         self._devices: tuple[DeviceInfo, ...] = ()
 
     @property
@@ -50,7 +52,8 @@ class CpuSource:
         """Find packages and sensors; the report also says what is not measured and why."""
         usage = self._usage.open()
         packages = self._usage.packages
-        found = (usage, self._rapl.open(), self._hwmon.open(packages))
+        throttle = self._throttle.open(first_cpus(self._sysfs))
+        found = (usage, self._rapl.open(), self._hwmon.open(packages), *([throttle] if throttle else []))
         name = short_name(cpu_name(self._procfs))
         self._devices = tuple(self._describe(package, name) for package in packages)
         return SourceReport(self.name, True, "; ".join((name or "CPU of an unknown kind", *found)))
@@ -58,7 +61,10 @@ class CpuSource:
     def read(self) -> tuple[list[Reading], list[SourceEvent]]:
         """One reading for each package that measures anything now; nothing of this kind has events."""
         packages: dict[int, Fields] = {}
-        for part in (self._usage.read(), self._rapl.read(self._clock.steady_s()), self._hwmon.read()):
+        temps = self._hwmon.read()
+        usage = self._usage.read(frugal=self.frugal)
+        power = self._rapl.read(self._clock.steady_s())
+        for part in (usage, power, temps, self._throttle.read(self._margins_c(temps))):
             _merge(packages, part)
         return [
             Reading("cpu", str(number), fields) for number, fields in sorted(packages.items()) if fields
@@ -69,6 +75,11 @@ class CpuSource:
         self._usage.close()
         self._rapl.close()
         self._hwmon.close()
+        self._throttle.close()
+
+    def _margins_c(self, temps: Mapping[int, Fields]) -> dict[int, float]:
+        limits_c = self._hwmon.temp_limit_c
+        return {p: limits_c[p] - fields["temp_c"] for p, fields in temps.items() if p in limits_c}
 
     def _describe(self, package: int, name: str) -> DeviceInfo:
         return DeviceInfo(

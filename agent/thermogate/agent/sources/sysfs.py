@@ -1,4 +1,4 @@
-"""Reading the kernel's one-value files."""
+"""Reading the kernel's small files below /sys and /proc."""
 
 import os
 from pathlib import Path
@@ -12,12 +12,18 @@ def read_text(path: Path) -> str | None:
         return None
 
 
-def read_int(path: Path) -> int | None:
+def read_int(path: Path | str) -> int | None:
     """The number in the file; None when there is none or it cannot be read."""
     try:
-        return int(read_text(path) or "")
-    except ValueError:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
         return None
+    try:
+        return int(os.read(fd, 64))
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(fd)
 
 
 def numbered(directory: Path, prefix: str) -> list[Path]:
@@ -26,26 +32,50 @@ def numbered(directory: Path, prefix: str) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix(prefix)))
 
 
-class ValueFile:
-    """A file of one number, kept open: a read costs one system call."""
+class KernelFile:
+    """A file of the kernel's, kept open: a read costs one system call."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.reading = f"reading {path.name}"
+        """What a thread does that reads it, for a person."""
         self._fd = -1
 
     def open(self) -> None:
         """Raises OSError, PermissionError for one."""
         self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
 
-    def read(self) -> int | None:
-        """The number now; None when the driver behind the file does not give one."""
-        try:
-            return int(os.pread(self._fd, 64, 0))
-        except (OSError, ValueError):
-            return None
+    def contents(self, most: int) -> bytes:
+        """The first `most` bytes as they are now. Raises OSError with what the driver says."""
+        return os.pread(self._fd, most, 0)
 
     def close(self) -> None:
         """Close the file if it is open."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def opened(path: Path) -> KernelFile | None:
+    """The file, open; None when it cannot be opened."""
+    file = KernelFile(path)
+    try:
+        file.open()
+    except OSError:
+        return None
+    return file
+
+
+class ValueFile(KernelFile):
+    """A file of one number."""
+
+    def ask(self) -> int:
+        """The number now. Raises OSError with what the driver says, ValueError when it is no number."""
+        return int(self.contents(64))
+
+    def read(self) -> int | None:
+        """The number now; None when the driver behind the file does not give one."""
+        try:
+            return self.ask()
+        except (OSError, ValueError):
+            return None

@@ -22,6 +22,18 @@ def package_of(sysfs: Path, cpu: int) -> int:
     return max(0, package or 0)
 
 
+def first_cpus(sysfs: Path) -> dict[int, int]:
+    """The lowest CPU that is online in each package."""
+    return {package_of(sysfs, cpu): cpu for cpu in reversed(online_cpus(sysfs))}
+
+
+def is_first_thread(sysfs: Path, cpu: int) -> bool:
+    """Whether a CPU is the first one of its core; true where the kernel does not tell."""
+    siblings = read_text(sysfs / f"devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") or ""
+    first = re.match(r"\d+", siblings)
+    return first is None or int(first[0]) == cpu
+
+
 def cpu_name(procfs: Path) -> str:
     """The vendor's name of the CPU; "" when the kernel does not tell."""
     match = re.search(r"^model name\s*:\s*(.+)$", read_text(procfs / "cpuinfo") or "", re.MULTILINE)

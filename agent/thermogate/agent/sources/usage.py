@@ -1,43 +1,40 @@
 """Utilization and clock of each CPU package."""
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 
 from thermogate.agent.sources.base import Fields
 from thermogate.agent.sources.sysfs import ValueFile
-from thermogate.agent.sources.topology import online_cpus, package_of
+from thermogate.agent.sources.topology import is_first_thread, online_cpus, package_of
+
+CpuTime = tuple[float, float]
+"""Seconds that a CPU was busy, and seconds in all, since the node booted."""
 
 
-class CpuTime(NamedTuple):
-    """Seconds that one CPU was busy, and seconds in all, since the node booted."""
+def cpu_times(procfs: Path) -> list[CpuTime]:
+    """Of every CPU online, in the order of their numbers; busy is neither idle nor waiting for I/O.
 
-    busy_s: float
-    total_s: float
-
-
-def cpu_times() -> list[CpuTime]:
-    """Of every CPU online, in the order of their numbers; what psutil calls busy.
-
-    Not psutil.cpu_percent: it remembers the last call of each thread, and ticks come from several.
+    Raises OSError. Not psutil.cpu_percent, which remembers the last call of each thread: ticks come
+    from several.
     """
-    times = []
+    psutil.PROCFS_PATH = str(procfs)
+    times: list[CpuTime] = []
     for cpu in psutil.cpu_times(percpu=True):
         total_s = sum(cpu) - cpu.guest - cpu.guest_nice  # guests are in user and nice already
-        times.append(CpuTime(total_s - cpu.idle - cpu.iowait, total_s))
+        times.append((total_s - cpu.idle - cpu.iowait, total_s))
     return times
 
 
 class UsageReader:
-    """`util_ratio` over the time since the last reading, and `clock_hz`, the mean of the cores'."""
+    """`util_ratio` over the time since the last reading, and `clock_hz`, the mean of some cores'."""
 
-    def __init__(self, sysfs: Path, times: Callable[[], Sequence[CpuTime]] = cpu_times) -> None:
+    def __init__(self, sysfs: Path, procfs: Path, clock_cpus: int) -> None:
         self._sysfs = sysfs
-        self._times = times
+        self._procfs = procfs
+        self._clock_cpus = clock_cpus
         self._packages: list[int] = []
-        self._before: Sequence[CpuTime] = ()
+        self._before: list[CpuTime] = []
         self._clocks: list[tuple[int, ValueFile]] = []
 
     @property
@@ -47,24 +44,26 @@ class UsageReader:
 
     def open(self) -> str:
         """Find CPUs and their clocks. What was found, for a person."""
-        count = len(self._times())
+        missing = ""
+        try:
+            count = len(cpu_times(self._procfs))
+        except OSError as err:
+            missing = f"no utilization: {self._procfs}/stat: {err.strerror}"
+            count = len(online_cpus(self._sysfs))
         self._place(count)
-        for cpu, package in zip(online_cpus(self._sysfs), self._packages, strict=False):
-            clock = ValueFile(self._sysfs / f"devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq")
-            try:
-                clock.open()
-            except OSError:
-                continue
-            self._clocks.append((package, clock))
-        found = f"utilization of {count} CPUs in {len(self.packages)} package"
-        return found + "s" * (len(self.packages) > 1)
+        self._open_clocks()
+        packages = len(self.packages)
+        return missing or f"utilization of {count} CPUs in {packages} package" + "s" * (packages > 1)
 
-    def read(self) -> dict[int, Fields]:
-        """What each package did; no utilization at the first reading or when CPUs came or went."""
+    def read(self, *, frugal: bool = False) -> dict[int, Fields]:
+        """What each package did; no utilization at the first reading or when CPUs came or went.
+
+        `frugal` leaves the clocks alone.
+        """
         fields: dict[int, Fields] = {package: {} for package in self.packages}
         for package, util in self._utilization().items():
             fields[package]["util_ratio"] = util
-        for package, hz in self._mean_clocks().items():
+        for package, hz in {} if frugal else self._mean_clocks().items():
             fields[package]["clock_hz"] = hz
         return fields
 
@@ -74,6 +73,12 @@ class UsageReader:
             clock.close()
         self._clocks.clear()
 
+    def _times(self) -> list[CpuTime]:
+        try:
+            return cpu_times(self._procfs)
+        except OSError:
+            return []
+
     def _place(self, count: int) -> None:
         """Find the package of each of `count` CPUs.
 
@@ -82,22 +87,37 @@ class UsageReader:
         """
         cpus = online_cpus(self._sysfs)
         known = len(cpus) == count
-        self._packages = [package_of(self._sysfs, cpu) for cpu in cpus] if known else [0] * max(1, count)
+        self._packages = [package_of(self._sysfs, cpu) for cpu in cpus] if known else []
+        self._packages = self._packages or [0] * max(1, count)
+
+    def _open_clocks(self) -> None:
+        cores: dict[int, list[int]] = {}
+        for cpu, package in zip(online_cpus(self._sysfs), self._packages, strict=False):
+            if is_first_thread(self._sysfs, cpu):
+                cores.setdefault(package, []).append(cpu)
+        for package, cpus in cores.items():
+            for cpu in _spread(cpus, self._clock_cpus):
+                clock = ValueFile(self._sysfs / f"devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq")
+                try:
+                    clock.open()
+                except OSError:
+                    continue
+                self._clocks.append((package, clock))
 
     def _utilization(self) -> dict[int, float]:
         before, now = self._before, self._times()
         self._before = now
-        if len(now) != len(self._packages):
+        if now and len(now) != len(self._packages):
             self._place(len(now))
         if len(before) != len(now):
             return {}
-        busy_s = dict.fromkeys(self._packages, 0.0)
-        total_s = dict.fromkeys(self._packages, 0.0)
-        for package, old, new in zip(self._packages, before, now, strict=True):
-            busy_s[package] += new.busy_s - old.busy_s
-            total_s[package] += new.total_s - old.total_s
+        busy = dict.fromkeys(self._packages, 0.0)
+        total = dict.fromkeys(self._packages, 0.0)
+        for package, old, new in zip(self._packages, before, now, strict=False):
+            busy[package] += new[0] - old[0]
+            total[package] += new[1] - old[1]
         # The kernel's idle counters may step back a little.
-        return {p: min(1.0, max(0.0, busy_s[p] / total_s[p])) for p in busy_s if total_s[p] > 0}
+        return {p: min(1.0, max(0.0, busy[p] / total[p])) for p in busy if total[p] > 0}
 
     def _mean_clocks(self) -> dict[int, float]:
         readings: dict[int, list[int]] = {}
@@ -106,3 +126,9 @@ class UsageReader:
             if khz:
                 readings.setdefault(package, []).append(khz)
         return {package: sum(khz) / len(khz) * 1000 for package, khz in readings.items()}
+
+
+def _spread(cpus: list[int], most: int) -> list[int]:
+    """Up to `most` of the CPUs, evenly spaced."""
+    count = min(most, len(cpus))
+    return [cpus[index * len(cpus) // count] for index in range(count)]

@@ -9,17 +9,18 @@ calls take microseconds, and after each of them eight threads would compete for 
 """
 
 import contextlib
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, wait
-from typing import Protocol
+from typing import Literal, Protocol
 
-from thermogate.agent.sources.base import Fields, Reading, SourceEvent
-from thermogate.agent.sources.worker import Crew, settle
+from thermogate.agent.sources.base import Reading, SourceEvent
+from thermogate.agent.sources.worker import Crew
 from thermogate.core.clock import Clock
 from thermogate.core.errors import SourceError
 from thermogate.core.model import DeviceInfo, EventKind
+from thermogate.core.schema import Kind
 
 _PATIENCE_S = 0.02
 """Time without progress after which one more thread goes on with the devices left: 8 slow ones are
@@ -43,12 +44,53 @@ class Probe(Protocol):
         """The vendor call under way; read from another thread while `read` runs."""
         ...
 
-    def read(self) -> Fields:
-        """What the device measures now; may block for ever.
+    def read(self) -> list[Reading]:
+        """What the device and its parts measure now; may block for ever.
 
         Raises DeviceLostError when the device is gone, SourceError when it says nothing now.
         """
         ...
+
+
+class Silence:
+    """Says once when something that was asked has not answered for too long, and when it does again."""
+
+    def __init__(
+        self, name: str, hung_after_s: float, kind: Kind | Literal[""] = "", device: str = ""
+    ) -> None:
+        self._name = name
+        self._hung_after_s = hung_after_s
+        self._kind = kind
+        self._device = device
+        self._since_s: float | None = None
+        self._hung_in = ""
+
+    def begin(self, now_s: float) -> None:
+        """It is asked now, unless it owes an answer already."""
+        if self._since_s is None:
+            self._since_s = now_s
+
+    def check(self, now_s: float, call: str) -> list[SourceEvent]:
+        """It has not answered yet; `call` is the one under way."""
+        silent_s = now_s - (now_s if self._since_s is None else self._since_s)
+        if self._hung_in or silent_s < self._hung_after_s:
+            return []
+        self._hung_in = call or "an unknown call"
+        text = f"{self._name} has not answered for {silent_s:.0f} s: its driver hangs in {self._hung_in}"
+        return [self._event("driver_hung", text, silent_s)]
+
+    def end(self, now_s: float) -> list[SourceEvent]:
+        """It has answered."""
+        since_s, call = self._since_s, self._hung_in
+        event: list[SourceEvent] = []
+        if since_s is not None and call:
+            text = f"{self._name} answers again after {now_s - since_s:.0f} s in {call}"
+            event = [self._event("driver_back", text, now_s - since_s)]
+        self._since_s, self._hung_in = None, ""
+        return event
+
+    def _event(self, event: EventKind, text: str, hung_s: float) -> SourceEvent:
+        return SourceEvent(event, text, self._kind, self._device, {"call": self._hung_in, "hung_s": hung_s})
 
 
 class Watch:
@@ -61,80 +103,58 @@ class Watch:
     def __init__(self, probe: Probe, clock: Clock, hung_after_s: float) -> None:
         self.probe = probe
         self.error = ""
+        self.busy = False
+        """Whether a call on the device has not returned; read from other threads."""
         self._clock = clock
-        self._hung_after_s = hung_after_s
         self._name = f"{probe.info.kind}{probe.info.device}"
-        self._future: Future[Fields] | None = None
-        self._fresh = False
-        self._began_s = 0.0
-        self._silent_since_s: float | None = None
-        self._hung_in = ""
+        self._silence = Silence(self._name, hung_after_s, probe.info.kind, probe.info.device)
+        self._asked = False
+        self._answer: list[Reading] | BaseException = []
         self._lost_since_s: float | None = None
-
-    @property
-    def busy(self) -> bool:
-        """Whether a call on the device has not returned."""
-        return self._future is not None and not self._future.done()
 
     @property
     def lost(self) -> bool:
         """Whether the device said last that it is gone."""
         return self._lost_since_s is not None
 
-    def begin(self) -> Future[Fields] | None:
-        """The future of a new reading; None while an earlier one has not returned."""
-        self._fresh = not self.busy
-        if not self._fresh:
-            return None
-        if self._silent_since_s is None:
-            self._began_s = self._clock.steady_s()
-        self._future = Future()
-        return self._future
+    def begin(self) -> bool:
+        """Whether the device is to be read now: not while an earlier reading has not returned."""
+        self._asked = not self.busy
+        if self._asked:
+            self.busy = True
+            self._silence.begin(self._clock.steady_s())
+        return self._asked
 
     def run(self) -> None:
-        """Read the device into the future that `begin` has given; may block for ever."""
-        assert self._future is not None
-        settle(self._future, self.probe.read)
+        """Read the device; may block for ever."""
+        try:
+            self._answer = self.probe.read()
+        except BaseException as err:  # noqa: BLE001 - raised again in `collect`
+            self._answer = err
+        self.busy = False
 
     def skip(self) -> None:
         """Give up the reading, since there was no time left to run it."""
-        self._future = None
+        self._asked = self.busy = False
 
-    def collect(self) -> tuple[Fields, list[SourceEvent]]:
-        """What the device has answered by now, {} when nothing, and what has changed."""
+    def collect(self) -> tuple[list[Reading], list[SourceEvent]]:
+        """What the device has answered by now, [] when nothing, and what has changed."""
         now_s = self._clock.steady_s()
-        if self._future is None:
-            return {}, []
-        if not self._fresh or not self._future.done():
-            return {}, self._note_silence(now_s)
-        events = self._note_answer(now_s)
-        try:
-            fields = self._future.result()
-        except DeviceLostError as err:
-            self.error = str(err)
-            return {}, events + self._note_lost(now_s)
-        except SourceError as err:
-            self.error = str(err)
-            return {}, events
-        return fields, events + self._note_back(now_s)
-
-    def _note_silence(self, now_s: float) -> list[SourceEvent]:
-        if self._silent_since_s is None:
-            self._silent_since_s = self._began_s
-        silent_s = now_s - self._silent_since_s
-        if self._hung_in or silent_s < self._hung_after_s:
-            return []
-        self._hung_in = self.probe.doing or "an unknown call"
-        text = f"{self._name} has not answered for {silent_s:.0f} s: its driver hangs in {self._hung_in}"
-        return [self._event("driver_hung", text, {"call": self._hung_in, "hung_s": silent_s})]
-
-    def _note_answer(self, now_s: float) -> list[SourceEvent]:
-        since_s, call = self._silent_since_s, self._hung_in
-        self._silent_since_s, self._hung_in = None, ""
-        if since_s is None or not call:
-            return []
-        text = f"{self._name} answers again after {now_s - since_s:.0f} s in {call}"
-        return [self._event("driver_back", text, {"call": call, "hung_s": now_s - since_s})]
+        if self.busy:
+            return [], self._silence.check(now_s, self.probe.doing)
+        if not self._asked:
+            return [], []
+        events = self._silence.end(now_s)
+        answer = self._answer
+        if isinstance(answer, DeviceLostError):
+            self.error = str(answer)
+            return [], events + self._note_lost(now_s)
+        if isinstance(answer, SourceError):
+            self.error = str(answer)
+            return [], events
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer, events + self._note_back(now_s)
 
     def _note_lost(self, now_s: float) -> list[SourceEvent]:
         if self._lost_since_s is not None:
@@ -154,39 +174,51 @@ class Watch:
         return SourceEvent(event, text, info.kind, info.device, data)
 
 
+class _Turn:
+    """The devices to be read at one tick, by as many threads as it takes."""
+
+    def __init__(self, watches: Sequence[Watch]) -> None:
+        self.waiting = deque(watches)
+        self.done = threading.Event()
+        self._left = len(watches)
+        self._lock = threading.Lock()
+
+    def work(self) -> None:
+        """Read the devices that no other thread has taken."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self.waiting.popleft().run()
+                self._count()
+
+    def _count(self) -> None:
+        with self._lock:
+            self._left -= 1
+            left = self._left
+        if left == 0:
+            self.done.set()
+
+
 def sweep(watches: Sequence[Watch], crew: Crew, timeout_s: float) -> tuple[list[Reading], list[SourceEvent]]:
     """Read all devices; those that have not answered within `timeout_s` are left out."""
-    _run(watches, crew, time.monotonic() + timeout_s)
+    _run([watch for watch in watches if watch.begin()], crew, time.monotonic() + timeout_s)
     readings: list[Reading] = []
     events: list[SourceEvent] = []
     for watch in watches:
-        fields, changes = watch.collect()
+        answer, changes = watch.collect()
         events += changes
-        if fields:
-            readings.append(Reading(watch.probe.info.kind, watch.probe.info.device, fields))
+        readings += answer
     return readings, events
 
 
 def _run(watches: Sequence[Watch], crew: Crew, deadline_s: float) -> None:
     """Return when every device has answered, or at the deadline."""
-    waiting: deque[Watch] = deque()
-    futures: list[Future[Fields]] = []
-    for watch in watches:
-        if (future := watch.begin()) is not None:
-            waiting.append(watch)
-            futures.append(future)
-    pending = set(futures)
-    while pending and (left_s := deadline_s - time.monotonic()) > 0:
-        if waiting:
-            crew.submit(lambda: _run_each(waiting))
-        pending = wait(pending, min(left_s, _PATIENCE_S if waiting else left_s)).not_done
+    if not watches:
+        return
+    turn = _Turn(watches)
+    while not turn.done.is_set() and (left_s := deadline_s - time.monotonic()) > 0:
+        if turn.waiting:
+            crew.submit(turn.work)
+        turn.done.wait(min(left_s, _PATIENCE_S if turn.waiting else left_s))
     with contextlib.suppress(IndexError):
         while True:
-            waiting.popleft().skip()
-
-
-def _run_each(waiting: deque[Watch]) -> None:
-    """Read the devices that no other thread has taken."""
-    with contextlib.suppress(IndexError):
-        while True:
-            waiting.popleft().run()
+            turn.waiting.popleft().skip()

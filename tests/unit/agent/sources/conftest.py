@@ -21,7 +21,9 @@ def driver(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """A driver with 8 GPUs that the real pynvml talks to; what hangs is released in the end."""
     stub = StubDriver(tmp_path)
     monkeypatch.setenv(STATE_VARIABLE, str(stub.state))
-    monkeypatch.setattr(pynvml, "nvmlLib", ctypes.CDLL(str(nvml_library)))
+    library = ctypes.CDLL(str(nvml_library))
+    library.nvml_stub_reset()
+    monkeypatch.setattr(pynvml, "nvmlLib", library)
     monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
     yield stub
     stub.release()

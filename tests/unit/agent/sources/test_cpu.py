@@ -1,32 +1,18 @@
 """CPU packages from small trees (sysfs_tree.py says where their layout comes from)."""
 
-import contextlib
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.fakes import FakeClock
+from tests.unit.agent.sources.cpu_source import Stat, over, values
 from tests.unit.agent.sources.sysfs_tree import Tree
 from thermogate.agent.sources.cpu import CpuSettings, CpuSource
+from thermogate.agent.sources.host import HostSettings
 from thermogate.agent.sources.topology import online_cpus, short_name
-from thermogate.agent.sources.usage import CpuTime, cpu_times
+from thermogate.agent.sources.usage import cpu_times
 from thermogate.core.clock import SystemClock
-
-
-class FakeTimes:
-    """Counters of busy and total time that a test moves on."""
-
-    def __init__(self, count: int) -> None:
-        self.now = [CpuTime(100.0, 1000.0)] * count
-
-    def __call__(self) -> Sequence[CpuTime]:
-        return list(self.now)
-
-    def pass_second(self, *busy_s: float) -> None:
-        self.now = [CpuTime(t.busy_s + b, t.total_s + 1) for t, b in zip(self.now, busy_s, strict=True)]
 
 
 @pytest.fixture
@@ -40,42 +26,19 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def times() -> FakeTimes:
-    return FakeTimes(4)
+def times(tree: Tree) -> Stat:
+    return Stat(tree, 4)
 
 
 @pytest.fixture
-def source(tree: Tree, clock: FakeClock, times: FakeTimes) -> Iterator[CpuSource]:
-    settings = CpuSettings(sysfs_root=str(tree.sysfs), procfs_root=str(tree.procfs))
-    source = CpuSource(settings, clock, times)
+def source(tree: Tree, clock: FakeClock, times: Stat) -> Iterator[CpuSource]:
+    source = over(tree, clock)
     yield source
     source.close()
 
 
-@contextlib.contextmanager
-def unprivileged(folder: str) -> Iterator[None]:
-    """Be nobody for a while when root, who may read everything; `folder` is nobody's meanwhile."""
-    if os.geteuid() != 0:
-        yield
-        return
-    nobody = 65534
-    os.chown(folder, nobody, nobody)
-    os.seteuid(nobody)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-def values(source: CpuSource, field: str) -> dict[str, float | int]:
-    """`field` of each package that has it, from one reading."""
-    readings, events = source.read()
-    assert events == []
-    return {reading.device: reading.fields[field] for reading in readings if field in reading.fields}
-
-
 def test_utilization_of_a_package_is_the_mean_over_its_cpus(
-    tree: Tree, source: CpuSource, times: FakeTimes
+    tree: Tree, source: CpuSource, times: Stat
 ) -> None:
     tree.cpus([0, 1, 0, 1])
     source.open()
@@ -86,7 +49,7 @@ def test_utilization_of_a_package_is_the_mean_over_its_cpus(
 
 
 def test_counters_that_step_back_never_leave_the_range_of_a_ratio(
-    tree: Tree, source: CpuSource, times: FakeTimes
+    tree: Tree, source: CpuSource, times: Stat
 ) -> None:
     tree.cpus([0, 1, 2, 3])
     source.open()
@@ -95,7 +58,7 @@ def test_counters_that_step_back_never_leave_the_range_of_a_ratio(
     assert values(source, "util_ratio") == {"0": 0.0, "1": 1.0, "2": 0.0, "3": 1.0}
 
 
-def test_without_topology_all_cpus_are_one_package(source: CpuSource, times: FakeTimes) -> None:
+def test_without_topology_all_cpus_are_one_package(source: CpuSource, times: Stat) -> None:
     report = source.open()
     source.read()
     times.pass_second(1.0, 0.0, 0.0, 0.0)
@@ -111,14 +74,13 @@ def test_an_unknown_package_id_is_package_0(tree: Tree, source: CpuSource) -> No
     assert [device.device for device in source.devices] == ["0"]
 
 
-def test_a_cpu_that_goes_offline_costs_one_utilization(
-    tree: Tree, source: CpuSource, times: FakeTimes
-) -> None:
+def test_a_cpu_that_goes_offline_costs_one_utilization(tree: Tree, source: CpuSource, times: Stat) -> None:
     tree.cpus([0, 0, 1, 1])
     source.open()
     source.read()
     tree.write("devices/system/cpu/online", "0,2-3")
-    times.now = [times.now[0], *times.now[2:]]
+    del times.now[1]
+    times.write()
     gone = values(source, "util_ratio")
     times.pass_second(0.0, 1.0, 1.0)
     assert gone == {}
@@ -134,78 +96,30 @@ def test_clock_is_the_mean_of_the_cores_that_tell_theirs(tree: Tree, source: Cpu
     assert values(source, "clock_hz") == {"0": 2.9e9, "1": 1.0e9}
 
 
-def test_power_is_the_energy_over_the_time_between_two_readings(
-    tree: Tree, source: CpuSource, clock: FakeClock
-) -> None:
-    tree.cpus([0, 0, 1, 1])
-    tree.rapl("intel-rapl:0", "package-0", 5_000_000)
-    tree.rapl("intel-rapl:1", "package-1", 7_000_000)
+def test_clocks_are_asked_of_a_few_cores_spread_over_the_package(tree: Tree, clock: FakeClock) -> None:
+    tree.cpus([0] * 16)
+    Stat(tree, 16)
+    for cpu in range(16):
+        tree.clock(cpu, 1_000_000 if cpu in (0, 4) else 9_000_000)
+        tree.write(f"devices/system/cpu/cpu{cpu}/topology/thread_siblings_list", f"{cpu % 8},{cpu % 8 + 8}")
+    source = over(tree, clock, CpuSettings(clock_cpus=2))
     source.open()
-    first = source.read()[0]
-    clock.pass_time(2)
-    tree.energy("intel-rapl:0", 505_000_000)
-    tree.energy("intel-rapl:1", 107_000_000)
-    second = source.read()[0]
-    assert [reading.fields for reading in first] == [{"energy_j": 5.0}, {"energy_j": 7.0}]
-    assert [reading.fields for reading in second] == [
-        {"energy_j": 505.0, "power_w": 250.0},
-        {"energy_j": 107.0, "power_w": 50.0},
-    ]
+    assert values(source, "clock_hz") == {"0": 1.0e9}
+    source.close()
 
 
-def test_energy_and_power_go_on_when_the_counter_wraps(
-    tree: Tree, source: CpuSource, clock: FakeClock
+@pytest.mark.parametrize("frugal", [False, True])
+def test_clocks_can_be_left_out_by_a_setting_and_to_save_time(
+    tree: Tree, clock: FakeClock, frugal: bool
 ) -> None:
     tree.cpus([0])
-    tree.rapl("intel-rapl:0", "package-0", 262_143_000_000)
+    tree.clock(0, 2_000_000)
+    tree.hwmon(0, "coretemp", {"Package id 0": 61_000})
+    source = over(tree, clock, CpuSettings(clock_cpus=4 if frugal else 0))
+    source.frugal = frugal
     source.open()
-    source.read()
-    clock.pass_time(1)
-    tree.energy("intel-rapl:0", 99_671_150)
-    (reading,) = source.read()[0]
-    assert reading.fields == {"energy_j": 262_243.0, "power_w": 100.0}
-
-
-def test_power_after_a_long_silence_is_left_out_since_the_counter_may_have_wrapped_twice(
-    tree: Tree, source: CpuSource, clock: FakeClock
-) -> None:
-    tree.cpus([0])
-    tree.rapl("intel-rapl:0", "package-0", 1_000_000)
-    source.open()
-    source.read()
-    clock.pass_time(61)
-    tree.energy("intel-rapl:0", 2_000_000)
-    assert values(source, "power_w") == {}
-
-
-def test_parts_and_doubles_of_a_package_are_not_counted_again(tree: Tree, source: CpuSource) -> None:
-    tree.cpus([0])
-    tree.rapl("intel-rapl:0", "package-0", 10_000_000)
-    tree.rapl("intel-rapl:0:0", "core", 4_000_000)
-    tree.rapl("intel-rapl:0:1", "dram", 2_000_000)
-    tree.rapl("intel-rapl:1", "psys", 30_000_000)
-    tree.rapl("intel-rapl-mmio:0", "package-0", 10_000_000)
-    source.open()
-    assert values(source, "energy_j") == {"0": 10.0}
-
-
-def test_a_package_of_two_dies_is_their_sum_or_nothing(tree: Tree, source: CpuSource) -> None:
-    tree.cpus([0])
-    tree.rapl("intel-rapl:0", "package-0-die-0", 10_000_000, limit_uw=150_000_000)
-    tree.rapl("intel-rapl:1", "package-0-die-1", 20_000_000, limit_uw=150_000_000)
-    source.open()
-    assert values(source, "energy_j") == {"0": 30.0}
-    assert source.devices[0].rated_power_w == 300.0
-    tree.write("class/powercap/intel-rapl:1/energy_uj", "")
-    assert values(source, "energy_j") == {}
-
-
-def test_rated_power_is_the_long_term_limit(tree: Tree, source: CpuSource) -> None:
-    tree.cpus([0, 0, 1, 1])
-    tree.rapl("intel-rapl:0", "package-0", 1, limit_uw=350_000_000)
-    tree.rapl("intel-rapl:1", "package-1", 1)
-    source.open()
-    assert [device.rated_power_w for device in source.devices] == [350.0, None]
+    assert [reading.fields for reading in source.read()[0]] == [{"temp_c": 61.0}]
+    source.close()
 
 
 def test_intel_temperature_and_limit_are_those_of_the_package_sensor(tree: Tree, source: CpuSource) -> None:
@@ -269,18 +183,6 @@ def test_the_report_says_what_is_not_measured_and_why(tree: Tree, source: CpuSou
     )
 
 
-def test_a_counter_for_root_only_is_reported_with_its_file_and_the_cure() -> None:
-    with tempfile.TemporaryDirectory() as folder, unprivileged(folder):
-        tree = Tree(Path(folder) / "tree")
-        tree.rapl("intel-rapl:0", "package-0", 1)
-        (tree.sysfs / "class/powercap/intel-rapl:0/energy_uj").chmod(0)
-        source = CpuSource(CpuSettings(sysfs_root=str(tree.sysfs)), FakeClock(), FakeTimes(1))
-        text = source.open().text
-        source.close()
-    assert f"{tree.sysfs}/class/powercap/intel-rapl:0/energy_uj is for root only" in text
-    assert "chmod g+r" in text
-
-
 @pytest.mark.parametrize(
     ("name", "short"),
     [
@@ -299,15 +201,25 @@ def test_the_list_of_online_cpus_is_read_as_the_kernel_writes_it(tree: Tree) -> 
     assert online_cpus(tree.sysfs / "none") == []
 
 
-def test_this_machine_has_a_cpu_and_its_counters_go_forward() -> None:
-    before, after = cpu_times(), cpu_times()
-    assert len(before) >= 1
-    assert all(0 <= old.busy_s <= old.total_s for old in before)
-    assert sum(t.total_s for t in after) >= sum(t.total_s for t in before)
+def test_busy_is_neither_idle_nor_waiting(tree: Tree) -> None:
+    """User, nice, system, interrupts and stolen time; guests are in user and nice already."""
+    tree.write_proc("stat", "cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 1000 2000 3000 40000 5000 600 700 800 900 900\n")
+    assert cpu_times(tree.procfs) == [(pytest.approx(81.0), pytest.approx(531.0))]
+
+
+def test_without_proc_stat_there_is_no_utilization_and_the_report_says_why(
+    tree: Tree, source: CpuSource
+) -> None:
+    tree.cpus([0, 0, 1, 1])
+    (tree.procfs / "stat").unlink()
+    text = source.open().text
+    assert f"no utilization: {tree.procfs}/stat: No such file or directory" in text
+    assert [device.device for device in source.devices] == ["0", "1"]
+    assert source.read() == ([], [])
 
 
 def test_this_machines_own_source_opens_and_reads() -> None:
-    source = CpuSource(CpuSettings(), SystemClock())
+    source = CpuSource(CpuSettings(), HostSettings(), SystemClock())
     assert source.open().found
     source.read()
     readings, _ = source.read()

@@ -1,40 +1,26 @@
 """NVIDIA GPUs through the real pynvml and a stub of the driver's library."""
 
-import contextlib
-import os
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterator
+import ctypes
 from pathlib import Path
 
+import pynvml
 import pytest
 
 from tests.fakes import FakeClock
-from tests.nvml_stub.driver import DRIVER, STATE_VARIABLE, StubDriver
+from tests.nvml_stub.driver import StubDriver, build
+from tests.unit.agent.sources.gpus import (
+    FUNCTION_NOT_FOUND,
+    NOT_SUPPORTED,
+    PATIENT,
+    TIMEOUT,
+    UNKNOWN,
+    fields_of,
+    opened,
+)
 from thermogate.agent.sources.base import Reading
 from thermogate.agent.sources.nvidia import NvidiaSettings, NvidiaSource
 from thermogate.core.errors import SourceError
-
-NOT_SUPPORTED, TIMEOUT, IS_LOST, UNKNOWN = 3, 10, 15, 999
-
-PATIENT = NvidiaSettings(read_timeout_s=5.0)
-HASTY = NvidiaSettings(read_timeout_s=0.5)
-
-
-@contextlib.contextmanager
-def opened(settings: NvidiaSettings = PATIENT, clock: FakeClock | None = None) -> Iterator[NvidiaSource]:
-    source = NvidiaSource(settings, clock or FakeClock())
-    source.open()
-    try:
-        yield source
-    finally:
-        source.close()
-
-
-def fields_of(readings: list[Reading], device: str) -> dict[str, float | int]:
-    return next((reading.fields for reading in readings if reading.device == device), {})
+from thermogate.core.schema import CLOCK_EVENTS
 
 
 def test_every_sensor_is_read_in_si_units(driver: StubDriver) -> None:
@@ -49,6 +35,7 @@ def test_every_sensor_is_read_in_si_units(driver: StubDriver) -> None:
             "power_w": 612.4,
             "energy_j": 123456.789,
             "temp_c": 63.0,
+            "temp_margin_c": 24.0,
             "mem_temp_c": 77.0,
             "util_ratio": 0.98,
             "mem_util_ratio": 0.41,
@@ -58,7 +45,13 @@ def test_every_sensor_is_read_in_si_units(driver: StubDriver) -> None:
             "mem_clock_hz": 2.619e9,
             "power_limit_w": 700.0,
             "temp_limit_c": 87.0,
+            "perf_state": 0,
+            "ecc_corrected_count": 2,
+            "ecc_uncorrected_count": 0,
+            "throttled": 0,
+            **dict.fromkeys(CLOCK_EVENTS, 0),
         },
+        pids=(),
     )
 
 
@@ -76,58 +69,21 @@ def test_devices_tell_their_model_and_their_own_limits(driver: StubDriver) -> No
     assert (first.kind, first.device, first.model) == ("gpu", "0", "H100-80GB-HBM3")
     assert (first.name, first.uuid) == ("NVIDIA H100 80GB HBM3", "GPU-00000000")
     assert (first.rated_power_w, second.rated_power_w) == (700.0, 350.0)
-    assert first.temp_limit_c == 87.0
+    assert (first.temp_limit_c, first.temp_shutdown_c) == (87.0, 92.0)
+    assert (first.bus, second.bus) == ("00000000:10:00.0", "00000000:11:00.0")
     assert first.assumed == ()
 
 
 def test_the_report_counts_gpus_by_model_and_names_the_driver(driver: StubDriver) -> None:
     driver.set(7, name="NVIDIA A100-SXM4-80GB")
+    driver.error("nvmlDeviceGetMarginTemperature", NOT_SUPPORTED, 7)
     source = NvidiaSource(PATIENT, FakeClock())
     report = source.open()
     source.close()
     assert (report.source, report.found) == ("nvml", True)
-    assert report.text == "7 x NVIDIA H100 80GB HBM3, 1 x NVIDIA A100-SXM4-80GB; NVIDIA driver 570.86.15"
-
-
-@pytest.mark.parametrize(
-    ("code", "text"),
-    [
-        (12, "no NVIDIA driver: GPU source off"),
-        (9, "NVIDIA's library is here but its kernel module is not loaded: GPU source off"),
-        (4, "no permission to open the NVIDIA driver's /dev/nvidiactl: GPU source off"),
-        (18, "the NVIDIA driver was updated and its old kernel module is still loaded: GPU source off"),
-        (999, "the NVIDIA driver does not start: Unknown Error: GPU source off"),
-    ],
-)
-def test_a_driver_that_does_not_start_is_reported_with_its_cause(
-    driver: StubDriver, code: int, text: str
-) -> None:
-    driver.error("nvmlInitWithFlags", code, DRIVER)
-    source = NvidiaSource(PATIENT, FakeClock())
-    report = source.open()
-    assert (report.found, report.text) == (False, text)
-    assert source.devices == ()
-    assert source.read() == ([], [])
-    source.close()
-
-
-def test_a_driver_without_gpus_is_reported(driver: StubDriver) -> None:
-    driver.set(DRIVER, count=0)
-    report = NvidiaSource(PATIENT, FakeClock()).open()
-    assert (report.found, report.text) == (
-        False,
-        "NVIDIA driver 570.86.15 finds no GPU: GPU source off",
-    )
-
-
-def test_a_driver_that_hangs_in_its_start_does_not_hold_up_the_agent(driver: StubDriver) -> None:
-    driver.hang("nvmlInitWithFlags", DRIVER)
-    source = NvidiaSource(NvidiaSettings(open_timeout_s=0.05), FakeClock())
-    report = source.open()
-    source.close()
-    assert (report.found, report.text) == (
-        False,
-        "the NVIDIA driver did not start within 0.05 s: GPU source off",
+    assert report.text == (
+        "7 x NVIDIA H100 80GB HBM3 (power instant; without fan),"
+        " 1 x NVIDIA A100-SXM4-80GB (power instant; without margin, fan); NVIDIA driver 570.86.15"
     )
 
 
@@ -163,13 +119,13 @@ def test_a_failing_temperature_does_not_fall_back_on_another_sensor(driver: Stub
 @pytest.mark.parametrize("code", [TIMEOUT, UNKNOWN])
 def test_a_failed_call_leaves_its_field_out_of_this_tick_only(driver: StubDriver, code: int) -> None:
     with opened() as source:
-        driver.error("nvmlDeviceGetPowerUsage", code, 4)
+        driver.error("nvmlDeviceGetUtilizationRates", code, 4)
         failed, _ = source.read()
-        driver.error("nvmlDeviceGetPowerUsage", 0, 4)
+        driver.error("nvmlDeviceGetUtilizationRates", 0, 4)
         again, _ = source.read()
-    assert "power_w" not in fields_of(failed, "4")
+    assert "util_ratio" not in fields_of(failed, "4")
     assert fields_of(failed, "4")["temp_c"] == 63.0
-    assert fields_of(again, "4")["power_w"] == 612.4
+    assert fields_of(again, "4")["util_ratio"] == 0.98
 
 
 @pytest.mark.parametrize(
@@ -208,178 +164,169 @@ def test_a_threshold_of_zero_is_no_threshold(driver: StubDriver) -> None:
         assert source.devices[0].temp_limit_c == 83.0
 
 
-def test_a_lost_gpu_is_an_event_and_the_others_go_on(driver: StubDriver) -> None:
-    with opened() as source:
-        driver.set(3, lost=1)
-        readings, events = source.read()
-        _, again = source.read()
-    assert [reading.device for reading in readings] == ["0", "1", "2", "4", "5", "6", "7"]
-    assert [(event.event, event.kind, event.device) for event in events] == [("gpu_lost", "gpu", "3")]
-    assert events[0].text == "gpu3 is lost: nvmlDeviceGetPowerUsage: GPU is lost"
-    assert again == []
-
-
-def test_a_gpu_that_comes_back_is_an_event_with_the_time_it_was_away(driver: StubDriver) -> None:
-    clock = FakeClock()
-    with opened(clock=clock) as source:
-        driver.set(3, lost=1)
-        source.read()
-        clock.pass_time(42)
-        driver.set(3, lost=0)
-        readings, events = source.read()
-    assert fields_of(readings, "3")["power_w"] == 612.4
-    assert [(event.event, event.data) for event in events] == [("gpu_back", {"lost_s": 42.0})]
-
-
-def test_a_gpu_that_was_lost_from_the_start_is_told_at_the_first_tick_and_described_when_back(
-    driver: StubDriver,
-) -> None:
-    driver.set(5, lost=1)
-    source = NvidiaSource(PATIENT, FakeClock())
-    report = source.open()
-    assert "gpu5 does not answer (nvmlDeviceGetHandleByIndex: GPU is lost)" in report.text
-    _, events = source.read()
-    assert [(event.event, event.device) for event in events] == [("gpu_lost", "5")]
-    assert source.devices[5].model == "unknown"
-    driver.set(5, lost=0)
-    _, events = source.read()
-    assert [event.event for event in events] == ["gpu_back"]
-    assert source.devices[5].model == "H100-80GB-HBM3"
-    source.close()
-
-
 def test_nothing_from_any_gpu_is_a_source_error(driver: StubDriver) -> None:
     with opened() as source:
         for number in range(1, 3):
             driver.error(f"nvmlDeviceGetClockInfo:{number}", UNKNOWN)
-        for call in ("PowerUsage", "TotalEnergyConsumption", "TemperatureV", "UtilizationRates"):
+        for call in ("TemperatureV", "MarginTemperature", "UtilizationRates", "EnforcedPowerLimit"):
             driver.error(f"nvmlDeviceGet{call}", UNKNOWN)
-        for call in ("MemoryInfo", "FieldValues", "EnforcedPowerLimit"):
+        for call in ("MemoryInfo", "FieldValues", "CurrentClocksEventReasons", "PerformanceState"):
             driver.error(f"nvmlDeviceGet{call}", UNKNOWN)
-        with pytest.raises(SourceError, match="nvmlDeviceGetEnforcedPowerLimit: Unknown Error"):
+        with pytest.raises(SourceError, match=r"nvmlDeviceGet.*: Unknown Error"):
             source.read()
 
 
-def test_a_hanging_gpu_does_not_stop_the_others(driver: StubDriver) -> None:
-    with opened(HASTY) as source:
-        driver.hang("nvmlDeviceGetUtilizationRates", 5)
-        began_s = time.monotonic()
-        readings, events = source.read()
-        took_s = time.monotonic() - began_s
-    assert [reading.device for reading in readings] == ["0", "1", "2", "3", "4", "6", "7"]
-    assert events == []
-    assert took_s < 2.0
-
-
-def test_a_hung_gpu_costs_the_next_ticks_neither_time_nor_threads(driver: StubDriver) -> None:
-    with opened(HASTY) as source:
-        driver.hang("nvmlDeviceGetUtilizationRates", 5)
-        source.read()
-        threads = threading.active_count()
-        began_s = time.monotonic()
-        counts = [len(source.read()[0]) for _ in range(10)]
-        took_s = time.monotonic() - began_s
-        assert threading.active_count() <= threads
-    assert counts == [7] * 10
-    assert took_s < 1.0
-
-
-def test_a_driver_that_hangs_for_all_gpus_is_told_for_each_of_them(driver: StubDriver) -> None:
-    clock = FakeClock()
-    with opened(NvidiaSettings(read_timeout_s=0.05, open_timeout_s=2.0), clock) as source:
-        driver.hang("nvmlDeviceGetPowerUsage")
-        hung: set[str] = set()
-        for _ in range(12):
-            readings, events = source.read()
-            hung |= {event.device for event in events if event.event == "driver_hung"}
-            assert readings == []
-            clock.pass_time(1)
-    assert hung == {str(gpu) for gpu in range(8)}
-
-
-def test_a_hung_call_is_an_event_that_names_it_once_and_is_not_called_again(driver: StubDriver) -> None:
-    clock = FakeClock()
-    with opened(HASTY, clock) as source:
-        before = driver.calls("nvmlDeviceGetUtilizationRates", 5)
-        driver.hang("nvmlDeviceGetUtilizationRates", 5)
-        said = []
-        for _ in range(6):
-            said.append([(event.event, event.device) for event in source.read()[1]])
-            clock.pass_time(1)
-        assert driver.calls("nvmlDeviceGetUtilizationRates", 5) == before + 1
-    assert said == [[], [], [], [("driver_hung", "5")], [], []]
-
-
-def test_the_event_of_a_hung_driver_carries_call_and_time(driver: StubDriver) -> None:
-    clock = FakeClock()
-    with opened(HASTY, clock) as source:
-        driver.hang("nvmlDeviceGetClockInfo:1", 0)
-        source.read()
-        clock.pass_time(3.5)
-        (event,) = source.read()[1]
-    assert event.text == "gpu0 has not answered for 4 s: its driver hangs in nvmlDeviceGetClockInfo(SM)"
-    assert event.data == {"call": "nvmlDeviceGetClockInfo(SM)", "hung_s": 3.5}
-
-
-def test_a_gpu_whose_call_returns_is_back_with_new_values_only(driver: StubDriver) -> None:
-    clock = FakeClock()
-    with opened(HASTY, clock) as source:
-        driver.hang("nvmlDeviceGetFieldValues", 2)  # asked after power: that value grows old
-        source.read()
-        clock.pass_time(10)
-        source.read()
-        driver.set(2, power_mw=100_000)
-        driver.release()
-        readings: list[Reading] = []
-        events: list[str] = []
-        for _ in range(3):
-            clock.pass_time(1)
-            new, changes = source.read()
-            readings += [reading for reading in new if reading.device == "2"]
-            events += [f"{event.event} {event.data['hung_s']}" for event in changes]
-            time.sleep(0.05)
-    assert events in (["driver_back 11.0"], ["driver_back 12.0"])
-    assert {reading.fields["power_w"] for reading in readings} == {100.0}
-
-
-def test_an_answer_that_comes_too_late_is_thrown_away(driver: StubDriver) -> None:
-    with opened(HASTY) as source:
-        driver.delay("nvmlDeviceGetFieldValues", 0.8, 6)
-        late, _ = source.read()
-        time.sleep(0.8)
-        driver.release()
-        driver.set(6, temp_c=20)
-        next_one, _ = source.read()
-    assert fields_of(late, "6") == {}
-    assert fields_of(next_one, "6")["temp_c"] == 20.0
-
-
-def test_slow_calls_of_all_gpus_take_the_time_of_one(driver: StubDriver) -> None:
+def test_power_of_the_instant_is_taken_where_the_driver_has_it(driver: StubDriver) -> None:
     with opened() as source:
-        driver.delay("nvmlDeviceGetPowerUsage", 0.1)
-        began_s = time.monotonic()
         readings, _ = source.read()
-        took_s = time.monotonic() - began_s
-    assert len(readings) == 8
-    assert took_s < 0.6
+        assert source.devices[0].power_kind == "instant"
+    assert fields_of(readings, "0")["power_w"] == 612.4
+    assert driver.calls("nvmlDeviceGetPowerUsage", 0) == 0
 
 
-def test_a_hung_gpu_holds_up_neither_close_nor_the_end_of_the_process(
-    driver: StubDriver, nvml_library: Path
+@pytest.mark.parametrize(("capability", "kind"), [(80, "instant"), (86, "average"), (90, "average")])
+def test_else_power_is_of_the_instant_up_to_ga100_and_an_average_from_then_on(
+    driver: StubDriver, capability: int, kind: str
 ) -> None:
-    driver.hang("nvmlDeviceGetPowerUsage", 1)
-    script = """
-from thermogate.agent.sources.nvidia import NvidiaSettings, NvidiaSource
-from thermogate.core.clock import SystemClock
-source = NvidiaSource(NvidiaSettings(read_timeout_s=0.5, open_timeout_s=0.5), SystemClock())
-print(source.open().text)
-print(len(source.read()[0]))
-source.close()
-"""
-    environ = {**os.environ, "LD_LIBRARY_PATH": str(nvml_library.parent), STATE_VARIABLE: str(driver.state)}
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=20, check=True
+    driver.set("*", compute_capability=capability)
+    driver.unset("*", "power_instant_mw")
+    with opened() as source:
+        readings, _ = source.read()
+        assert source.devices[0].power_kind == kind
+    assert fields_of(readings, "0")["power_w"] == 598.0
+
+
+def test_a_driver_without_field_values_is_asked_for_power_and_energy_by_their_own_calls(
+    driver: StubDriver,
+) -> None:
+    driver.error("nvmlDeviceGetFieldValues", FUNCTION_NOT_FOUND)
+    with opened() as source:
+        readings, _ = source.read()
+    fields = fields_of(readings, "0")
+    assert (fields["power_w"], fields["energy_j"]) == (598.0, 123456.789)
+    assert "mem_temp_c" not in fields
+    assert (
+        driver.calls("nvmlDeviceGetFieldValues", 0) == 2
+    )  # once for what is read always, once for what is slow
+
+
+def test_functions_that_the_library_is_too_old_to_have_are_left_out_or_replaced(
+    driver: StubDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = (
+        "nvmlDeviceGetMarginTemperature",
+        "nvmlDeviceGetTemperatureV",
+        "nvmlDeviceGetCurrentClocksEventReasons",
     )
-    found, count = done.stdout.splitlines()
-    assert "gpu1 does not answer (nvmlDeviceGetPowerUsage has not returned)" in found
-    assert int(count) == 7
+    folder = tmp_path / "old"
+    folder.mkdir()
+    monkeypatch.setattr(pynvml, "nvmlLib", ctypes.CDLL(str(build(folder, without=new))))
+    driver.set(0, reasons=0x40)
+    with opened() as source:
+        readings, _ = source.read()
+    fields = fields_of(readings, "0")
+    assert (fields["temp_c"], fields["clock_event_hw_thermal"], fields["power_w"]) == (63.0, 1, 612.4)
+    assert "temp_margin_c" not in fields
+
+
+@pytest.mark.parametrize(
+    ("reasons", "named", "throttled"),
+    [
+        (0x1, [], 0),  # idle
+        (0x4, ["clock_event_sw_power_cap"], 0),
+        (0x2 | 0x10, ["clock_event_sync_boost", "clock_event_app_clocks"], 0),
+        (0x20, ["clock_event_sw_thermal"], 1),
+        (0x8 | 0x40, ["clock_event_hw_thermal", "clock_event_hw_slowdown"], 1),
+        (0x8 | 0x80, ["clock_event_hw_power_brake", "clock_event_hw_slowdown"], 1),
+    ],
+)
+def test_clock_event_reasons_are_named_and_heat_and_hardware_limits_are_throttling(
+    driver: StubDriver, reasons: int, named: list[str], throttled: int
+) -> None:
+    driver.set(0, reasons=reasons)
+    with opened() as source:
+        readings, _ = source.read()
+    fields = fields_of(readings, "0")
+    assert [name for name in CLOCK_EVENTS if fields[name]] == named
+    assert fields["throttled"] == throttled
+
+
+def test_reasons_that_a_gpu_cannot_tell_are_left_out(driver: StubDriver) -> None:
+    driver.set(0, supported_reasons=0x4 | 0x2)
+    with opened() as source:
+        readings, _ = source.read()
+    fields = fields_of(readings, "0")
+    assert {name for name in (*CLOCK_EVENTS, "throttled") if name in fields} == {
+        "clock_event_sw_power_cap",
+        "clock_event_app_clocks",
+    }
+
+
+def test_an_unknown_performance_state_is_left_out(driver: StubDriver) -> None:
+    driver.set(0, perf_state=32)
+    with opened() as source:
+        readings, _ = source.read()
+    assert "perf_state" not in fields_of(readings, "0")
+    assert fields_of(readings, "1")["perf_state"] == 0
+
+
+def test_ecc_is_read_at_the_slow_interval_and_is_absent_in_between(driver: StubDriver) -> None:
+    clock = FakeClock()
+    read: list[bool] = []
+    with opened(NvidiaSettings(read_timeout_s=5.0, slow_interval_s=3.0), clock) as source:
+        for _ in range(7):
+            readings, _ = source.read()
+            read.append("ecc_corrected_count" in fields_of(readings, "0"))
+            clock.pass_time(1.0)
+    assert read == [True, False, False, True, False, False, True]
+
+
+def test_processes_are_asked_at_their_interval_and_none_is_not_unknown(driver: StubDriver) -> None:
+    clock = FakeClock()
+    driver.process(0, 4242)
+    driver.process(0, 77, "g")
+    driver.process(1, 4242)
+    said: list[object] = []
+    with opened(clock=clock) as source:
+        for _ in range(6):
+            readings, _ = source.read()
+            said.append([reading.pids for reading in readings[:3]])
+            clock.pass_time(1.0)
+        driver.end_processes()
+        clock.pass_time(4.0)
+        readings, _ = source.read()
+    assert said[0] == said[5] == [(77, 4242), (4242,), ()]
+    assert said[1:5] == [[None, None, None]] * 4
+    assert readings[0].pids == ()
+
+
+def test_processes_that_cannot_be_told_now_are_unknown_not_none(driver: StubDriver) -> None:
+    driver.process(0, 4242)
+    with opened() as source:
+        driver.error("nvmlDeviceGetComputeRunningProcesses", UNKNOWN, 0)
+        readings, _ = source.read()
+    assert (readings[0].pids, readings[1].pids) == (None, ())
+
+
+def test_a_frugal_source_keeps_what_rle_safety_and_throttling_need(driver: StubDriver) -> None:
+    driver.set("*", fan_pct=40)
+    with opened() as source:
+        source.frugal = True
+        readings, _ = source.read()
+        source.frugal = False
+        after, _ = source.read()
+    assert readings[0].pids is None
+    assert readings[0].fields.keys() == {
+        "power_w",
+        "energy_j",
+        "temp_c",
+        "mem_temp_c",
+        "temp_margin_c",
+        "util_ratio",
+        "mem_util_ratio",
+        "power_limit_w",
+        "temp_limit_c",
+        "throttled",
+        *CLOCK_EVENTS,
+    }
+    assert {"fan_ratio", "mem_used_bytes", "sm_clock_hz", "perf_state"} <= after[0].fields.keys()
