@@ -16,7 +16,7 @@ from thermogate.core.wire import to_name
 def sampler(settings: AgentSettings, clock: Clock) -> Sampler:
     """Every source there is; which of them finds something shows when it is opened."""
     sources: list[Source] = [
-        NvidiaSource(settings.nvidia, clock),
+        NvidiaSource(settings.nvidia, settings.host, clock),
         AmdSource(settings.amd, settings.host, clock),
         CpuSource(settings.cpu, settings.host, clock),
         NodeSource(settings.host, clock),

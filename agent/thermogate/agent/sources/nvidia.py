@@ -1,8 +1,10 @@
 """NVIDIA GPUs, each under a watchdog."""
 
 from collections import Counter
+from pathlib import Path
 
 from thermogate.agent.sources.base import Reading, SourceEvent
+from thermogate.agent.sources.host import HostSettings
 from thermogate.agent.sources.nvml.driver import Driver
 from thermogate.agent.sources.nvml.gpu import GpuProbe
 from thermogate.agent.sources.nvml.library import NotStartedError
@@ -30,11 +32,11 @@ class NvidiaSource:
 
     name = "nvml"
 
-    def __init__(self, settings: NvidiaSettings, clock: Clock) -> None:
+    def __init__(self, settings: NvidiaSettings, host: HostSettings, clock: Clock) -> None:
         self.frugal = False
         self._settings = settings
         self._clock = clock
-        self._driver = Driver(settings, clock)
+        self._driver = Driver(settings, Path(host.sysfs_root), clock)
         self._listener = XidListener(settings.hung_after_s, settings.retry_s)
         self._crew = Crew(self.name)
         self._probes: list[GpuProbe] = []

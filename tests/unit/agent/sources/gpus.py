@@ -7,17 +7,21 @@ from pathlib import Path
 
 from tests.fakes import FakeClock
 from thermogate.agent.sources.base import Reading, SourceEvent
+from thermogate.agent.sources.host import HostSettings
 from thermogate.agent.sources.nvidia import NvidiaSettings, NvidiaSource
 
 NOT_SUPPORTED, TIMEOUT, FUNCTION_NOT_FOUND, IS_LOST, UNKNOWN = 3, 10, 13, 15, 999
 
+HOST = HostSettings()
 PATIENT = NvidiaSettings(read_timeout_s=5.0)
 HASTY = NvidiaSettings(read_timeout_s=0.5)
 
 
 @contextlib.contextmanager
-def opened(settings: NvidiaSettings = PATIENT, clock: FakeClock | None = None) -> Iterator[NvidiaSource]:
-    source = NvidiaSource(settings, clock or FakeClock())
+def opened(
+    settings: NvidiaSettings = PATIENT, clock: FakeClock | None = None, host: HostSettings = HOST
+) -> Iterator[NvidiaSource]:
+    source = NvidiaSource(settings, host, clock or FakeClock())
     source.open()
     try:
         yield source
@@ -53,6 +57,7 @@ class Bus:
 
     def __init__(self, folder: Path, count: int = 8) -> None:
         self.root = folder / "sys"
+        self.host = HostSettings(sysfs_root=str(self.root))
         self._driver = self.root / "bus/pci/drivers/nvidia"
         self._serial = 0
         self._driver.mkdir(parents=True)

@@ -10,6 +10,7 @@ from tests.fakes import FakeClock
 from tests.nvml_stub.driver import StubDriver, build
 from tests.unit.agent.sources.gpus import (
     FUNCTION_NOT_FOUND,
+    HOST,
     NOT_SUPPORTED,
     PATIENT,
     TIMEOUT,
@@ -77,7 +78,7 @@ def test_devices_tell_their_model_and_their_own_limits(driver: StubDriver) -> No
 def test_the_report_counts_gpus_by_model_and_names_the_driver(driver: StubDriver) -> None:
     driver.set(7, name="NVIDIA A100-SXM4-80GB")
     driver.error("nvmlDeviceGetMarginTemperature", NOT_SUPPORTED, 7)
-    source = NvidiaSource(PATIENT, FakeClock())
+    source = NvidiaSource(PATIENT, HOST, FakeClock())
     report = source.open()
     source.close()
     assert (report.source, report.found) == ("nvml", True)

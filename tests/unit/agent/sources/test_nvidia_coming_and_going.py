@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.fakes import FakeClock
 from tests.nvml_stub.driver import DRIVER, StubDriver
 from tests.unit.agent.sources.gpus import (
+    HOST,
     PATIENT,
     Bus,
     fields_of,
@@ -47,7 +48,7 @@ def test_a_gpu_that_was_lost_from_the_start_is_told_at_the_first_tick_and_descri
 ) -> None:
     clock = FakeClock()
     driver.set(5, lost=1)
-    source = NvidiaSource(PATIENT, clock)
+    source = NvidiaSource(PATIENT, HOST, clock)
     report = source.open()
     assert "gpu5 does not answer (nvmlDeviceGetHandleByIndex: GPU is lost)" in report.text
     _, events = source.read()
@@ -61,9 +62,9 @@ def test_a_gpu_that_was_lost_from_the_start_is_told_at_the_first_tick_and_descri
     source.close()
 
 
-def live(bus: Bus, **more: float) -> NvidiaSettings:
+def live(**more: float) -> NvidiaSettings:
     """Settings under which the list of GPUs is looked at in every tick."""
-    return NvidiaSettings(**{"read_timeout_s": 5.0, "slow_interval_s": 0.1, **more}, sysfs_root=str(bus.root))
+    return NvidiaSettings(**{"read_timeout_s": 5.0, "slow_interval_s": 0.1, **more})
 
 
 def has(device: str) -> Callable[[list[Reading], list[SourceEvent]], bool]:
@@ -74,7 +75,7 @@ def test_a_gpu_that_is_unplugged_is_lost_and_back_under_its_number_when_plugged_
     driver: StubDriver, tmp_path: Path
 ) -> None:
     bus, clock = Bus(tmp_path), FakeClock()
-    with opened(live(bus, retry_s=1000.0), clock) as source:
+    with opened(live(retry_s=1000.0), clock, bus.host) as source:
         source.read()
         driver.set(3, present=0)
         bus.unplug(3)
@@ -100,7 +101,7 @@ def test_gpus_behind_one_that_was_unplugged_keep_their_numbers_when_nvml_renumbe
     bus, clock = Bus(tmp_path), FakeClock()
     for gpu in range(8):
         driver.set(gpu, temp_c=40 + gpu)
-    with opened(live(bus), clock) as source:
+    with opened(live(), clock, bus.host) as source:
         driver.set(0, present=0)
         bus.unplug(0)
         clock.pass_time(1.0)
@@ -115,7 +116,7 @@ def test_a_new_gpu_is_found_and_takes_a_number_that_nobody_had(driver: StubDrive
     bus, clock = Bus(tmp_path), FakeClock()
     driver.set(2, present=0)  # the third slot is empty at first
     bus.unplug(2)
-    with opened(live(bus), clock) as source:
+    with opened(live(), clock, bus.host) as source:
         assert [info.uuid for info in source.devices][2] == "GPU-00000003"
         driver.set(2, present=1)
         bus.plug(2)
@@ -141,7 +142,7 @@ def test_a_driver_that_counts_new_gpus_itself_needs_no_list_of_the_kernel(driver
 def test_gpus_that_come_to_a_node_without_any_are_found(driver: StubDriver, tmp_path: Path) -> None:
     bus, clock = Bus(tmp_path, count=0), FakeClock()
     driver.set("*", present=0)
-    source = NvidiaSource(live(bus), clock)
+    source = NvidiaSource(live(), bus.host, clock)
     assert source.open().text == "NVIDIA driver 570.86.15 finds no GPU: GPU source off until there is one"
     assert source.read() == ([], [])
     driver.set("*", present=1)
@@ -157,7 +158,7 @@ def test_a_gpu_that_was_lost_from_the_start_is_matched_when_nvml_lists_it_elsewh
 ) -> None:
     bus, clock = Bus(tmp_path), FakeClock()
     driver.set(7, lost=1)
-    with opened(live(bus), clock) as source:
+    with opened(live(), clock, bus.host) as source:
         driver.set(7, lost=0)
         driver.set(0, present=0)
         bus.unplug(0)
@@ -169,7 +170,7 @@ def test_a_gpu_that_was_lost_from_the_start_is_matched_when_nvml_lists_it_elsewh
 
 def test_nvml_is_not_shut_down_for_new_gpus_while_a_call_hangs(driver: StubDriver, tmp_path: Path) -> None:
     bus, clock = Bus(tmp_path), FakeClock()
-    with opened(live(bus, read_timeout_s=0.2), clock) as source:
+    with opened(live(read_timeout_s=0.2), clock, bus.host) as source:
         driver.hang("nvmlDeviceGetTemperatureV", 1)
         source.read()
         bus.plug(8)
@@ -205,7 +206,7 @@ def test_when_nvml_does_not_start_again_the_source_fails_and_comes_back(
     driver: StubDriver, tmp_path: Path
 ) -> None:
     bus, clock = Bus(tmp_path), FakeClock()
-    with opened(live(bus, retry_s=10.0), clock) as source:
+    with opened(live(retry_s=10.0), clock, bus.host) as source:
         source.read()
         driver.error("nvmlInitWithFlags", 9, DRIVER)
         bus.plug(8)

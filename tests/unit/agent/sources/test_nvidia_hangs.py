@@ -43,7 +43,7 @@ def test_a_hung_gpu_costs_the_next_ticks_neither_time_nor_threads(driver: StubDr
         took_s = time.monotonic() - began_s
         assert threading.active_count() <= threads
     assert counts == [7] * 10
-    assert took_s < 1.0
+    assert took_s < 4.0  # a tick that waited would take 0.5 s
 
 
 def test_a_driver_that_hangs_for_all_gpus_is_told_for_each_of_them(driver: StubDriver) -> None:
@@ -118,12 +118,12 @@ def test_an_answer_that_comes_too_late_is_thrown_away(driver: StubDriver) -> Non
 
 def test_slow_calls_of_all_gpus_take_the_time_of_one(driver: StubDriver) -> None:
     with opened() as source:
-        driver.delay("nvmlDeviceGetTemperatureV", 0.1)
+        driver.delay("nvmlDeviceGetTemperatureV", 0.4)
         began_s = time.monotonic()
         readings, _ = source.read()
         took_s = time.monotonic() - began_s
     assert len(readings) == 8
-    assert took_s < 0.6
+    assert took_s < 2.4  # one after another they would take 3.2 s
 
 
 def test_a_hung_gpu_holds_up_neither_close_nor_the_end_of_the_process(
@@ -131,9 +131,10 @@ def test_a_hung_gpu_holds_up_neither_close_nor_the_end_of_the_process(
 ) -> None:
     driver.hang("nvmlDeviceGetTemperatureV", 1)
     script = """
+from thermogate.agent.sources.host import HostSettings
 from thermogate.agent.sources.nvidia import NvidiaSettings, NvidiaSource
 from thermogate.core.clock import SystemClock
-source = NvidiaSource(NvidiaSettings(read_timeout_s=0.5, open_timeout_s=0.5), SystemClock())
+source = NvidiaSource(NvidiaSettings(read_timeout_s=0.5, open_timeout_s=0.5), HostSettings(), SystemClock())
 print(source.open().text)
 print(len(source.read()[0]))
 source.close()

@@ -2,7 +2,7 @@
 
 from tests.fakes import FakeClock
 from tests.nvml_stub.driver import StubDriver
-from tests.unit.agent.sources.gpus import NOT_SUPPORTED, UNKNOWN, fields_of, opened
+from tests.unit.agent.sources.gpus import HOST, NOT_SUPPORTED, UNKNOWN, fields_of, opened
 from thermogate.agent.sources.nvidia import NvidiaSettings, NvidiaSource
 from thermogate.core.model import DeviceInfo
 
@@ -134,7 +134,7 @@ def test_a_frugal_source_leaves_instances_out(driver: StubDriver) -> None:
 
 def test_the_report_counts_instances(driver: StubDriver) -> None:
     divided(driver, 0)
-    source = NvidiaSource(SETTINGS, FakeClock())
+    source = NvidiaSource(SETTINGS, HOST, FakeClock())
     text = source.open().text
     source.close()
     assert "1 x NVIDIA H100 80GB HBM3 (power instant; without utilization, fan; 2 MIG instances)" in text

@@ -6,6 +6,7 @@ import pytest
 from tests.fakes import FakeClock
 from tests.nvml_stub.driver import DRIVER, StubDriver
 from tests.unit.agent.sources.gpus import (
+    HOST,
     PATIENT,
     opened,
     read_until,
@@ -37,7 +38,7 @@ def test_a_driver_that_does_not_start_is_reported_with_cause_and_cure(
     driver: StubDriver, code: int, cause: str, cure: str
 ) -> None:
     driver.error("nvmlInitWithFlags", code, DRIVER)
-    source = NvidiaSource(PATIENT, FakeClock())
+    source = NvidiaSource(PATIENT, HOST, FakeClock())
     report = source.open()
     assert not report.found
     assert report.text == f"{cause}: GPU source off ({cure}; tried again every 30 s)"
@@ -52,7 +53,7 @@ def test_a_node_without_the_library_is_reported(driver: StubDriver, monkeypatch:
 
     monkeypatch.setattr(pynvml, "nvmlLib", None)
     monkeypatch.setattr(pynvml, "CDLL", absent)
-    source = NvidiaSource(PATIENT, FakeClock())
+    source = NvidiaSource(PATIENT, HOST, FakeClock())
     assert source.open().text.startswith("no NVIDIA driver: GPU source off")
     source.close()
 
@@ -89,7 +90,7 @@ def test_a_driver_that_hangs_in_its_start_does_not_hold_up_the_agent_and_is_told
 ) -> None:
     clock = FakeClock()
     driver.hang("nvmlInitWithFlags", DRIVER)
-    source = NvidiaSource(NvidiaSettings(open_timeout_s=0.05), clock)
+    source = NvidiaSource(NvidiaSettings(open_timeout_s=0.05), HOST, clock)
     report = source.open()
     assert (report.found, report.text) == (
         False,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from functools import partial
+from pathlib import Path
 
 from thermogate.agent.sources.base import SourceEvent
 from thermogate.agent.sources.nvml import library
@@ -28,7 +29,7 @@ class Driver:
     or NVML's count has changed, and never while some other call has not returned.
     """
 
-    def __init__(self, settings: NvidiaSettings, clock: Clock) -> None:
+    def __init__(self, settings: NvidiaSettings, sysfs: Path, clock: Clock) -> None:
         self.up = False
         self.stale = False
         """Whether it has to be started again to see GPUs that came or went."""
@@ -41,6 +42,7 @@ class Driver:
         self.listed: tuple[str, ...] = ()
         """The UUIDs of the GPUs by NVML's index, once after `list_gpus`; "" for one that does not tell."""
         self._settings = settings
+        self._sysfs = sysfs
         self._clock = clock
         self._worker = Worker[_Outcome]("nvml")
         self._silence = Silence("nvml", settings.hung_after_s)
@@ -112,7 +114,7 @@ class Driver:
         return self._silence.end(now_s)
 
     def _start(self) -> _Outcome:
-        bus = library.on_the_bus(self._settings.sysfs_root)
+        bus = library.on_the_bus(self._sysfs)
         self._doing = "nvmlInitWithFlags"
         version = library.start()
         self._doing = "nvmlDeviceGetCount"
@@ -133,7 +135,7 @@ class Driver:
         return lambda: None
 
     def _look(self) -> _Outcome:
-        bus = library.on_the_bus(self._settings.sysfs_root)
+        bus = library.on_the_bus(self._sysfs)
         self._doing = "nvmlDeviceGetCount"
         try:
             return partial(self._note_look, library.count(), bus)

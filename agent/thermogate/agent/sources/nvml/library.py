@@ -91,14 +91,14 @@ def uuid_at(index: int) -> str:
         return ""
 
 
-def on_the_bus(sysfs_root: str) -> frozenset[tuple[str, int]]:
+def on_the_bus(sysfs: Path) -> frozenset[tuple[str, int]]:
     """The GPUs that the kernel module drives now: PCI address, and a number that replugging changes.
 
     NVML lists the GPUs that it found when it was started, so it cannot tell. Empty where the kernel
     does not tell either.
     """
     try:
-        devices = [path for path in Path(sysfs_root, "bus/pci/drivers/nvidia").iterdir() if ":" in path.name]
+        devices = [path for path in (sysfs / "bus/pci/drivers/nvidia").iterdir() if ":" in path.name]
         return frozenset((path.name, path.stat().st_ino) for path in devices)
     except OSError:
         return frozenset()

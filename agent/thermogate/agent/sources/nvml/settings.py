@@ -20,5 +20,3 @@ class NvidiaSettings(Settings, frozen=True):
     """How often ECC counts, MIG instances and the list of GPUs are looked at: they seldom change."""
     processes_interval_s: float = 5.0
     """How often the processes on each GPU are asked: a job that is shorter has no energy to speak of."""
-    sysfs_root: str = "/sys"
-    """Where the kernel lists the GPUs on the bus; NVML does not notice those that come later."""
