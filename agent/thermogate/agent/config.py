@@ -30,6 +30,9 @@ class SamplerSettings(Settings, frozen=True):
     """Wait for slow sources at the start, 2 s more than the NVIDIA driver is given; then sample without."""
     hung_after_s: float = 3.0
     """Silence of a source that is reported: three ticks, so that a slow one is not."""
+    idle_interval_s: float = 5.0
+    """How often a source that has found nothing is asked again: a node without AMD GPUs need not pay for
+    them every second."""
     clock_jump_s: float = 0.5
     """A wall clock that moved this much against the steady one was set; NTP slews 0.0005 s a second."""
 
@@ -37,8 +40,6 @@ class SamplerSettings(Settings, frozen=True):
 class JobSettings(Settings, frozen=True):
     """How it is found out whose work a device does."""
 
-    procfs_root: str = "/proc"
-    """Where the kernel's tree of processes is; another than the machine's own for a recorded one."""
     grace_s: float = 60.0
     """A job that has no process on a device for less than this goes on: frameworks restart their workers."""
     silent_after_s: float = 3600.0

@@ -1,10 +1,11 @@
 """A source that may be slow, hang or fail, in a thread of its own: nobody waits for it beyond a tick."""
 
-import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
+from thermogate.agent.config import SamplerSettings
 from thermogate.agent.sources.base import Reading, Source, SourceEvent
 from thermogate.agent.sources.worker import Worker
 from thermogate.core.errors import SourceError
@@ -21,28 +22,31 @@ class Guard:
     clock.
     """
 
-    def __init__(self, source: Source, hung_after_s: float) -> None:
+    def __init__(self, source: Source, settings: SamplerSettings) -> None:
         self.source = source
         self.report = SourceReport(source.name, False, "not opened yet")
         """What the source found, or that it has not opened."""
-        self._hung_after_s = hung_after_s
+        self._settings = settings
         # One that hangs takes no other's place and holds up no exit.
         self._worker = Worker[Any](source.name)
-        self._call: asyncio.Future[Any] | None = None
+        self._call: Future[Any] | None = None
         self._asked_s = 0.0
         self._opened = False
         self._hung = False
         self._failing = False
 
-    def open(self, now_s: float) -> "asyncio.Future[Any]":
+    def open(self, now_s: float) -> Future[Any]:
         """Begin to open the source; done when `collect` has taken note of it."""
         self.report = SourceReport(self.source.name, False, "does not open; it is used as soon as it does")
         return self._submit(self.source.open, now_s)
 
-    def begin(self, now_s: float) -> tuple["asyncio.Future[Any] | None", list[SourceEvent]]:
-        """Ask for a reading if no call is under way; and what changed since the last tick."""
+    def begin(self, now_s: float) -> tuple[Future[Any] | None, list[SourceEvent]]:
+        """Ask for a reading if it is time and no call is under way; and what changed since the last tick."""
         _, events = self.collect(now_s)
-        return (self._submit(self.source.read, now_s) if self._call is None else None), events
+        idle = self._opened and not self.report.found
+        if self._call is not None or (idle and now_s - self._asked_s < self._settings.idle_interval_s):
+            return None, events
+        return self._submit(self.source.read, now_s), events
 
     def collect(self, now_s: float) -> tuple[list[Reading], list[SourceEvent]]:
         """What has been read by now, nothing when the source is late or fails; and what changed."""
@@ -69,14 +73,14 @@ class Guard:
             self.source.close()
         self._worker.stop()
 
-    def _submit(self, job: Callable[[], Any], now_s: float) -> "asyncio.Future[Any]":
+    def _submit(self, job: Callable[[], Any], now_s: float) -> Future[Any]:
         self._asked_s = now_s
-        self._call = asyncio.wrap_future(self._worker.submit(job))
+        self._call = self._worker.submit(job)
         return self._call
 
     def _note_silence(self, now_s: float) -> list[SourceEvent]:
         silent_s = now_s - self._asked_s
-        if self._hung or silent_s < self._hung_after_s:
+        if self._hung or silent_s < self._settings.hung_after_s:
             return []
         self._hung = True
         return self._say("source_failed", f"has not answered for {silent_s:.0f} s")

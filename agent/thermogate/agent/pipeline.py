@@ -14,6 +14,10 @@ from thermogate.core.clock import NS
 from thermogate.core.model import DeviceInfo, Event, EventKind, Origin
 from thermogate.core.wire import format_line
 
+_DECIMALS = 6
+"""Of RLE on the wire: finer than any sensor behind it, and a third fewer bytes than all 17 digits. The
+state that the next sample builds on is not rounded."""
+
 _Key = tuple[str, str]
 _Limits = tuple[float | None, float | None]
 
@@ -166,12 +170,12 @@ class Pipeline:
 
 def _rle_fields(result: profiles.Result) -> dict[str, float | int]:
     return {
-        "rle": result.rle_smoothed,
-        "rle_raw": result.rle_raw,
-        "e_th": result.e_th,
-        "e_pw": result.e_pw,
-        "a_load_ratio": result.a_load,
-        "t_sustain_s": result.t_sustain_s,
-        "rle_peak": result.rolling_peak,
+        "rle": round(result.rle_smoothed, _DECIMALS),
+        "rle_raw": round(result.rle_raw, _DECIMALS),
+        "e_th": round(result.e_th, _DECIMALS),
+        "e_pw": round(result.e_pw, _DECIMALS),
+        "a_load_ratio": round(result.a_load, _DECIMALS),
+        "t_sustain_s": round(result.t_sustain_s, _DECIMALS),
+        "rle_peak": round(result.rolling_peak, _DECIMALS),
         "collapse": int(result.collapse),
     }

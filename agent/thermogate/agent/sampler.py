@@ -1,10 +1,10 @@
 """Live sensors on a fixed grid: every source read at once, none waited for beyond its tick."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from thermogate.agent.config import SamplerSettings
 from thermogate.agent.feed import Tick
+from thermogate.agent.gathering import wait_all
 from thermogate.agent.guard import Guard
 from thermogate.agent.sources.base import Reading, Source, SourceEvent
 from thermogate.core.clock import NS, Clock
@@ -35,7 +35,7 @@ class Sampler:
     ) -> None:
         self.node = node
         self.origin: Origin | None = None
-        self._guards = [Guard(source, settings.hung_after_s) for source in sources]
+        self._guards = [Guard(source, settings) for source in sources]
         self._period_s = period_s
         self._clock = clock
         self._settings = settings
@@ -49,8 +49,7 @@ class Sampler:
         """
         now_s = self._clock.steady_s()
         calls = [guard.open(now_s) for guard in self._guards]
-        if calls:
-            await asyncio.wait(calls, timeout=self._settings.open_timeout_s)
+        await wait_all(calls, self._settings.open_timeout_s)
         for guard in self._guards:
             guard.collect(now_s)
 
@@ -101,8 +100,7 @@ class Sampler:
             events += said
             if call is not None:
                 calls.append(call)
-        if calls:
-            await asyncio.wait(calls, timeout=_READ_SHARE * self._period_s)
+        await wait_all(calls, _READ_SHARE * self._period_s)
         now_s = self._clock.steady_s()
         self._counters["sweep_s"] = now_s - elapsed_s
         readings: list[Reading] = []

@@ -60,4 +60,4 @@ class Publisher:
     def _send(self, decision: GateDecision) -> None:
         topic = gate_topic(decision.kind, decision.target)
         with contextlib.suppress(NotConnectedError):  # `connected` sends it
-            self._client.publish_soon(topic, encode(decision), retain=True)
+            self._client.send(topic, encode(decision), retain=True)

@@ -71,6 +71,7 @@ class MqttClient:
         self._left = False
         self._ended = asyncio.Event()
         self._puback: dict[int, asyncio.Future[None]] = {}
+        self._awaited = 0
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -111,14 +112,26 @@ class MqttClient:
     def publish_soon(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[None]:
         """Publish at QoS 1; the future ends when the broker has taken it. Raises NotConnectedError."""
         assert self._loop is not None
-        if self._connection is None:
-            raise NotConnectedError(f"not connected to {self.settings.url}")
-        mid = self._connection.publish(topic, payload, retain=retain)
         future: asyncio.Future[None] = self._loop.create_future()
-        self._puback[mid] = future
+        self._awaited += 1  # before the thread may have the answer
+        try:
+            self._puback[self._publish(topic, payload, retain=retain)] = future
+        except NotConnectedError:
+            self._awaited -= 1
+            raise
         if topic == self._echo_topic and not self._echoed:
             future.add_done_callback(self._await_echo)
         return future
+
+    def send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Publish at QoS 1 and look no further, which costs no wake-up of the loop for the answer.
+
+        Raises NotConnectedError.
+        """
+        if topic == self._echo_topic and not self._echoed:
+            self.publish_soon(topic, payload, retain=retain)
+        else:
+            self._publish(topic, payload, retain=retain)
 
     async def receive(self, limit: int) -> list[Message]:
         """Between 1 and `limit` messages, as soon as there is one.
@@ -139,6 +152,11 @@ class MqttClient:
         if message.qos and connection is not None and message.connection == connection.number:
             connection.ack(message)
 
+    def _publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
+        if self._connection is None:
+            raise NotConnectedError(f"not connected to {self.settings.url}")
+        return self._connection.publish(topic, payload, retain=retain)
+
     # Called in the link's thread.
 
     def _ready_in_thread(self, connection: Connection, denied: tuple[str, ...]) -> None:
@@ -154,7 +172,8 @@ class MqttClient:
             self._call_on_loop(self._arrived_on_loop)
 
     def _taken_in_thread(self, mid: int) -> None:
-        self._call_on_loop(self._taken_on_loop, mid)
+        if self._awaited:
+            self._call_on_loop(self._taken_on_loop, mid)
 
     def _gone_in_thread(self) -> None:
         self._call_on_loop(self._gone_on_loop)
@@ -189,6 +208,7 @@ class MqttClient:
             self._echo_timer.cancel()
             self._echo_timer = None
         futures, self._puback = list(self._puback.values()), {}
+        self._awaited = 0
         for future in futures:
             if not future.done():
                 future.set_exception(NotConnectedError(f"{self.settings.url} went away"))
@@ -200,7 +220,10 @@ class MqttClient:
 
     def _taken_on_loop(self, mid: int) -> None:
         future = self._puback.pop(mid, None)
-        if future is not None and not future.done():
+        if future is None:
+            return
+        self._awaited -= 1
+        if not future.done():
             future.set_result(None)
 
     def _arrived_on_loop(self) -> None:

@@ -26,11 +26,12 @@ class Thermometer:
         self.opening.set()
         self.opened = False
         self.frugal = False
+        self.found = True
 
     def open(self):
         self.opening.wait()
         self.opened = True
-        return SourceReport(self.name, True, "one device")
+        return SourceReport(self.name, self.found, "one device")
 
     def read(self):
         self.release.wait()
@@ -194,6 +195,21 @@ async def test_a_source_that_finds_more_has_a_new_report(source):
     source.events = [SourceEvent("gpu_found", "gpu1 found", "gpu", "1", report=report)]
     await next_tick(ticks, clock)
     assert sampler.reports() == (report,)
+
+
+async def test_a_source_that_has_found_nothing_is_asked_now_and_then_until_it_has(source):
+    clock = FakeClock()
+    source.found = False
+    _, ticks = await ticking(clock, source)
+    await next_tick(ticks, clock)
+    for _ in range(10):
+        await next_tick(ticks, clock, 1.0)
+    assert source.reads == 2
+    report = SourceReport("thermometer", True, "one device")
+    source.events = [SourceEvent("gpu_found", "gpu0 found", "gpu", "0", report=report)]
+    for _ in range(10):
+        await next_tick(ticks, clock, 1.0)
+    assert source.reads == 2 + 6
 
 
 async def test_frugal_reaches_every_source(source):

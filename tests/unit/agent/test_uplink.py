@@ -26,7 +26,7 @@ class FakeBroker:
         while not self.connected:
             await asyncio.sleep(0)
 
-    def publish_soon(self, topic, payload, *, retain=False):
+    def send(self, topic, payload, *, retain=False):
         if not self.connected:
             raise NotConnectedError("no connection")
         self.sent.append((topic, payload))
@@ -129,16 +129,87 @@ async def test_a_full_window_asks_for_a_prompt_acknowledgement(spool, link, cloc
     assert asks == [False, True] * 4
 
 
+async def test_after_a_backlog_a_prompt_acknowledgement_is_asked_for(spool, link, clock):
+    broker, uplink = link
+    keep(spool, uplink, 2)
+    broker.connected = False
+    keep(spool, uplink, 2)
+    broker.connected = True
+    uplink.reconnected()
+    await clock.advance(1)
+    keep(spool, uplink)
+    asks = [wire.parse_header(payload).ack for _, payload in broker.sent[2:]]
+    assert asks == [False, True, False, True, True]  # the fifth, which is not the end of a quarter
+
+
 async def test_what_is_not_acknowledged_in_time_is_sent_again(spool, link, clock):
     broker, uplink = link
     keep(spool, uplink, 2)
     await clock.advance(10)
     keep(spool, uplink)
+    uplink.acknowledged(Ack(spool.id, ((3, 3),)))
     await asyncio.sleep(0)
     clock.pass_time(11)
     uplink._wake.set()
     await settle()
     assert broker.seqs() == [1, 2, 3, 1, 2]
+
+
+async def test_while_nobody_acknowledges_the_backlog_is_tried_by_one_message_and_sent_at_the_first_sign(
+    spool, link, clock
+):
+    broker, uplink = link
+    keep(spool, uplink, 6)
+    for _ in range(3):
+        await settle()
+        clock.pass_time(21)
+        uplink._wake.set()
+    await settle()
+    assert broker.seqs()[6:] == [1, 1, 1]
+    assert wire.parse_header(broker.sent[-1][1]).ack
+    uplink.acknowledged(Ack(spool.id, ((1, 1),)))
+    await clock.advance(1)
+    assert broker.seqs()[9:] == [2, 3, 4, 5, 6]
+
+
+async def test_the_age_of_the_last_acknowledgement_is_told(spool, link, clock):
+    broker, uplink = link
+    keep(spool, uplink, 2)
+    assert uplink.ack_age_s is None
+    uplink.acknowledged(Ack("0000", ((1, 1),)))
+    assert uplink.ack_age_s is None
+    uplink.acknowledged(Ack(spool.id, ((1, 1),)))
+    clock.pass_time(7)
+    assert uplink.ack_age_s == 7
+
+
+async def test_a_spool_that_cannot_be_read_is_said_once_and_live_samples_go_on(
+    spool, link, clock, tmp_path, caplog
+):
+    broker, uplink = link
+    broker.connected = False
+    keep(spool, uplink, 3)
+    spool.close()
+    (file,) = (tmp_path / "spool").glob("*.seg")
+    file.rename(tmp_path / "away")
+    file.mkdir()  # opening it to read works, reading does not
+    broker.connected = True
+    uplink.reconnected()
+    await clock.advance(1)
+    uplink._wake.set()
+    await clock.advance(1)
+    assert broker.seqs() == []
+    assert [record.message for record in caplog.records] == [
+        "n17: cannot read the spool: [Errno 21] Is a directory"
+    ]
+    keep(spool, uplink)
+    assert broker.seqs() == [4]
+    file.rmdir()
+    (tmp_path / "away").rename(file)
+    spool.open()
+    uplink._wake.set()
+    await clock.advance(1)
+    assert broker.seqs() == [4, 1, 2, 3]
 
 
 async def test_after_a_reconnect_everything_unacknowledged_is_sent_again(spool, link, clock):
@@ -158,6 +229,15 @@ async def test_an_event_carries_its_place_in_the_spool(spool, link):
     ((topic, sent),) = broker.sent
     assert topic == "thermogate/v1/node/n17/event"
     assert wire.decode(sent, Event) == msgspec.structs.replace(event, spool=spool.id, seq=1)
+
+
+async def test_an_event_that_another_version_left_in_the_spool_is_sent_as_it_is(spool, link):
+    broker, uplink = link
+    payload = b'{"node":"n17","event":"unheard_of","time_ns":5,"text":"x","more":{"a":[1.5]}}'
+    uplink.offer(Record(spool.append("event", payload), "event", payload))
+    ((_, sent),) = broker.sent
+    place = {"spool": spool.id, "seq": 1, "ack": False}
+    assert msgspec.json.decode(sent) == msgspec.json.decode(payload) | place
 
 
 async def test_draining_asks_for_every_acknowledgement_and_ends_when_all_is_stored(spool, link, clock):
