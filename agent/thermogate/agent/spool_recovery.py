@@ -1,6 +1,7 @@
 """What an earlier process left in a spool: which records, which of them are stored, which are lost."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -9,8 +10,23 @@ from thermogate.agent.spool_ranges import Ranges
 from thermogate.agent.spool_segment import Segment
 from thermogate.core.clock import NS, Clock
 
+_OFF_S = 86_400.0
+"""Most that records age while the machine is off (or half of the age limit, if that is less): only
+UTC tells how long that was, and it may have been set wrong, which must not empty a spool."""
 _WHOLE = 1 << 40
 """Longer than any segment: at a start each is read in one piece."""
+
+
+class _Written(NamedTuple):
+    """When a segment was begun and last written: steady clock of its boot, and UTC of the beginning.
+
+    `utc_ns` is 0 where the entry that tells is damaged.
+    """
+
+    boot: str
+    utc_ns: int
+    opened_ns: int
+    newest_ns: int
 
 
 class Recovery:
@@ -22,7 +38,7 @@ class Recovery:
     on may have been used before.
     """
 
-    def __init__(self, directory: Path, boot: str, clock: Clock) -> None:
+    def __init__(self, directory: Path, boot: str, clock: Clock, max_age_s: float) -> None:
         self.segments: list[Segment] = []
         self.done = Ranges()
         self.next_seq = 1
@@ -31,16 +47,19 @@ class Recovery:
         self._directory = directory
         self._boot = boot
         self._clock = clock
+        self._off_s = min(_OFF_S, max_age_s / 2)
         self._missing: list[tuple[int, int]] = []
         self._damaged: list[tuple[int, int]] = []
 
     def run(self) -> None:
         """Read everything. Raises OSError."""
         self.segments = Segment.found_in(self._directory)
+        written: list[_Written | None] = []
         for segment in self.segments:
             self._skip_to(segment.first)
             self.may_repeat = False
-            self._read(segment)
+            written.append(self._read(segment))
+        self._date(written)
         self.lost = sum(last - first + 1 - self.done.count(first, last) for first, last in self._damaged)
         self.lost += self.may_repeat
         for first, last in self._missing:
@@ -48,23 +67,26 @@ class Recovery:
         if self.segments:
             self.done.discard_below(self.segments[0].first)
 
-    def _read(self, segment: Segment) -> None:
-        end, newest_ns = 0, 0
-        opened: tuple[int, Opening] | None = None
+    def _read(self, segment: Segment) -> _Written | None:
+        """When it was written; None when there is nothing in it."""
+        end = 0
+        written: _Written | None = None
         for entry in segment.entries(chunk=_WHOLE):
             self.may_repeat = self.may_repeat or entry.start != end
-            end, newest_ns = entry.end, entry.at_ns
+            end = entry.end
             if entry.kind == EntryKind.OPENED:
-                opened = entry.at_ns, msgspec.json.decode(entry.payload, type=Opening)
-                self._stored(opened[1].stored)
+                opening = msgspec.json.decode(entry.payload, type=Opening)
+                written = _Written(opening.boot, opening.utc_ns, entry.at_ns, entry.at_ns)
+                self._stored(opening.stored)
             elif entry.kind == EntryKind.STORED:
                 self._stored(msgspec.json.decode(entry.payload, type=list[tuple[int, int]]))
             else:
                 self._skip_to(entry.seq)
                 self.next_seq = entry.seq + 1
                 self.may_repeat = False
+            written = (written or _Written("", 0, entry.at_ns, 0))._replace(newest_ns=entry.at_ns)
         self.may_repeat = self.may_repeat or end < segment.size
-        segment.opened_s = segment.newest_s = self._clock.steady_s() - self._age_s(opened, newest_ns)
+        return written
 
     def _skip_to(self, seq: int) -> None:
         """All numbers before `seq` have been used: those not seen are missing, or damaged."""
@@ -79,15 +101,26 @@ class Recovery:
             self.done.add(first, last)
             self._skip_to(last + 1)
 
-    def _age_s(self, opened: tuple[int, Opening] | None, newest_ns: int) -> float:
-        """Age of an entry at `newest_ns` in a segment whose Opening is `opened`; 0 when unknown.
+    def _date(self, written: list[_Written | None]) -> None:
+        """Put each segment on the steady clock of this boot, the newest first."""
+        at_s = self._clock.steady_s()
+        later = _Written(self._boot, self._clock.utc_ns(), round(at_s * NS), round(at_s * NS))
+        for segment, mine in zip(reversed(self.segments), reversed(written), strict=True):
+            segment.opened_s = segment.newest_s = at_s
+            if mine is not None:
+                segment.newest_s = at_s - self._between_s(mine, later)
+                segment.shift_s = segment.newest_s - mine.newest_ns / NS
+                segment.opened_s = at_s = mine.opened_ns / NS + segment.shift_s
+                later = mine
 
-        In the boot that wrote it, the steady clock tells, whatever happened to UTC. After a reboot
-        UTC has to tell, this once; a UTC from before the entry makes it new.
+    def _between_s(self, earlier: _Written, later: _Written) -> float:
+        """From the last entry of one segment to the first of the next.
+
+        Within a boot the steady clock tells, whatever happened to UTC, which has to tell after a reboot.
         """
-        if opened is None:
+        if not earlier.utc_ns:
             return 0.0
-        opened_ns, opening = opened
-        if opening.boot and opening.boot == self._boot:
-            return self._clock.steady_s() - newest_ns / NS
-        return max(0.0, (self._clock.utc_ns() - opening.utc_ns - (newest_ns - opened_ns)) / NS)
+        if earlier.boot and earlier.boot == later.boot:
+            return max(0.0, (later.opened_ns - earlier.newest_ns) / NS)
+        ended_ns = earlier.utc_ns + earlier.newest_ns - earlier.opened_ns
+        return min(max(0.0, (later.utc_ns - ended_ns) / NS), self._off_s)

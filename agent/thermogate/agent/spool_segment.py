@@ -1,43 +1,23 @@
-"""One file of the spool, and the disk that it lies on."""
+"""One file of the spool."""
 
 import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from thermogate.agent.spool_disk import Disk
 from thermogate.agent.spool_format import Entry, scan
+from thermogate.core.clock import NS
 
 _SUFFIX = ".seg"
 _CHUNK_BYTES = 64 * 1024
 
 
-class Disk:
-    """What the spool asks of a disk that may be full; tests have worse ones."""
-
-    def create(self, path: Path) -> int:
-        """A descriptor of a new, empty file, to append to and read from. Raises OSError."""
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o640)
-
-    def write(self, fd: int, data: bytes) -> int:
-        """How many bytes were written. Raises OSError."""
-        return os.write(fd, data)
-
-    def remove(self, path: Path) -> None:
-        """Delete a file; one that is gone already is fine. Raises OSError."""
-        path.unlink(missing_ok=True)
-
-    def boot_id(self) -> str:
-        """Another for each boot of the machine; "" when it cannot be told."""
-        try:
-            return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        except OSError:
-            return ""
-
-
 class Segment:
     """A file of entries, named by the first sequence number it may hold.
 
-    `newest_s` and `opened_s` are on the steady clock of this boot, also for what an earlier boot wrote.
+    `newest_s` and `opened_s` are on the steady clock of this boot, also for what an earlier boot wrote,
+    whose entries are `shift_s` behind it.
     """
 
     def __init__(self, path: Path, size: int = 0) -> None:
@@ -46,6 +26,7 @@ class Segment:
         self.size = size
         self.opened_s = 0.0
         self.newest_s = 0.0
+        self.shift_s = 0.0
         self._fd = -1
 
     @staticmethod
@@ -69,14 +50,22 @@ class Segment:
         written = disk.write(self._fd, data)
         self.size += written
         if written < len(data):
-            os.ftruncate(self._fd, self.size - written)
+            disk.truncate(self._fd, self.size - written)
             self.size -= written
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.newest_s = now_s
 
-    def sync(self) -> None:
+    def is_removed(self, disk: Disk) -> bool:
+        """Whether somebody has deleted the file that is appended to. Raises OSError."""
+        return disk.is_removed(self._fd)
+
+    def at_s(self, entry: Entry) -> float:
+        """When an entry of this file was written, on the steady clock of this boot."""
+        return entry.at_ns / NS + self.shift_s
+
+    def sync(self, disk: Disk) -> None:
         """Wait until the file is on the disk itself. Raises OSError."""
-        os.fdatasync(self._fd)
+        disk.sync(self._fd)
 
     def seal(self) -> None:
         """Append no more."""

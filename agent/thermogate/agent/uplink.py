@@ -11,9 +11,9 @@ from thermogate.agent.config import UplinkSettings
 from thermogate.agent.spool import Record, Spool
 from thermogate.core.clock import Clock
 from thermogate.core.errors import NotConnectedError, WireError
-from thermogate.core.model import Ack, Event
+from thermogate.core.model import Ack
 from thermogate.core.mqtt import MqttClient
-from thermogate.core.wire import decode, encode, format_header, node_topic
+from thermogate.core.wire import decode, format_header, node_topic
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,8 @@ class Uplink:
     """Sends what the spool holds and forgets it only when a collector says that the store has it.
 
     A message is on its way from the moment it is sent until it is acknowledged or `ack_timeout_s`
-    has passed. At most `window` are on their way, live ones excepted.
+    has passed. At most `window` are on their way, live ones excepted; and while nobody acknowledges
+    anything, no more than one: a fleet whose collector is down does not send its backlog in circles.
     """
 
     def __init__(
@@ -41,6 +42,16 @@ class Uplink:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._draining = False
+        self._behind = False
+        self._ask = False
+        self._unanswered = False
+        self._acked_s: float | None = None
+        self._unreadable = ""
+
+    @property
+    def ack_age_s(self) -> float | None:
+        """Seconds since a store last acknowledged anything; None when none has yet."""
+        return None if self._acked_s is None else self._clock.steady_s() - self._acked_s
 
     def offer(self, record: Record) -> None:
         """Send a fresh record at once if the way is free; else it goes with the backlog."""
@@ -55,6 +66,8 @@ class Uplink:
         """Forget what a store has. Acknowledgements of another spool are not ours."""
         if ack.spool != self._spool.id:
             return
+        self._acked_s = self._clock.steady_s()
+        self._unanswered = False
         self._spool.ack(ack.spool, ack.stored)
         for first, last in ack.stored:
             for seq in [seq for seq in self._sent_s if first <= seq <= last]:
@@ -65,6 +78,7 @@ class Uplink:
         """Whatever was on its way may be lost: everything is to be sent again."""
         self._sent_s.clear()
         self._cursor = 0
+        self._unanswered = False
         self._wake.set()
 
     async def run(self) -> None:
@@ -112,33 +126,53 @@ class Uplink:
 
     def _send_backlog(self, limit: int) -> bool:
         """Send up to `limit` records that are not on their way; True when there may be more to send."""
-        room = min(limit, self._settings.window - len(self._sent_s))
+        window = 1 if self._unanswered else self._settings.window
+        room = min(limit, window - len(self._sent_s))
         if room <= 0:
             return False
-        records = self._spool.read(self._cursor, room)
+        records = self._read(room)
         for record in records:
-            if record.seq not in self._sent_s and not self._send(record):
-                return False
+            if record.seq not in self._sent_s:
+                if not self._send(record):
+                    return False
+                self._behind = True
             self._cursor = record.seq
+        if self._behind and len(records) < room:
+            self._behind, self._ask = False, True  # the end of a backlog is not left to the next round
         return len(records) == room
+
+    def _read(self, limit: int) -> list[Record]:
+        """The next of the backlog; none when the disk cannot be read now, which is said once."""
+        try:
+            records = self._spool.read(self._cursor, limit)
+        except OSError as err:
+            if self._unreadable != str(err):
+                self._unreadable = str(err)
+                log.warning("%s: cannot read the spool: %s", self._node, err)
+            return []
+        self._unreadable = ""
+        return records
 
     def _send(self, record: Record) -> bool:
         quarter = max(1, self._settings.window // 4)
-        ask = self._draining or len(self._sent_s) % quarter == quarter - 1
+        ask = self._draining or self._unanswered or self._ask
+        ask = ask or len(self._sent_s) % quarter == quarter - 1
         try:
-            self._client.publish_soon(*self._message(record, ask=ask))
+            self._client.send(*self._message(record, ask=ask))
         except NotConnectedError:
             return False
         self._sent_s[record.seq] = self._clock.steady_s()
+        self._ask = False
         return True
 
     def _message(self, record: Record, *, ask: bool) -> tuple[str, bytes]:
         if record.kind == "telemetry":
             header = format_header(self._node, self._spool.id, record.seq, ack=ask)
             return node_topic(self._node, "telemetry"), header + record.payload
-        event = decode(record.payload, Event)
-        event = msgspec.structs.replace(event, spool=self._spool.id, seq=record.seq, ack=ask)
-        return node_topic(self._node, "event"), encode(event)
+        # not as an Event: one of another version, left in the spool, is none of ours to refuse
+        event = msgspec.json.decode(record.payload, type=dict[str, msgspec.Raw])
+        place = {"spool": self._spool.id, "seq": record.seq, "ack": ask}
+        return node_topic(self._node, "event"), msgspec.json.encode(event | place)
 
     def _expire(self) -> None:
         """What was sent too long ago without an acknowledgement is sent again."""
@@ -149,3 +183,4 @@ class Uplink:
                 return
             del self._sent_s[seq]
             self._cursor = min(self._cursor, seq - 1)
+            self._unanswered = self._acked_s is None or self._acked_s < sent_s

@@ -2,51 +2,23 @@
 
 import os
 import random
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from tests.unit.agent.conftest import SMALL
+from tests.unit.agent.conftest import OpenSpool as Open
 from tests.unit.agent.faulty_disk import FaultyDisk, MachineClock, flip_bit, kill, segments
-from thermogate.agent.spool import Record, Spool, SpoolSettings
+from thermogate.agent.spool import Record, Spool
 from thermogate.core.errors import UnavailableError
 
-SMALL = SpoolSettings(max_bytes=256 * 1024)
 DAY_S = 86400.0
 
 
 @pytest.fixture
-def clock() -> MachineClock:
-    return MachineClock()
-
-
-@pytest.fixture
-def disk() -> FaultyDisk:
-    return FaultyDisk()
-
-
-Open = Callable[..., Spool]
-
-
-@pytest.fixture
-def opened(tmp_path: Path, clock: MachineClock, disk: FaultyDisk) -> Iterator[Open]:
-    """Opens the same directory again and again; what is still open at the end is closed."""
-    last: list[Spool] = []
-
-    def open_it(settings: SpoolSettings = SMALL) -> Spool:
-        spool = Spool(tmp_path / "spool", settings, clock, disk)
-        spool.open()
-        last[:] = [spool]
-        return spool
-
-    yield open_it
-    if last:
-        try:
-            os.fstat(last[0]._lock)
-        except OSError:
-            return
-        last[0].close()
+def clock(machine_clock: MachineClock) -> MachineClock:
+    return machine_clock
 
 
 def noise(size: int, seed: int = 0) -> bytes:
@@ -323,22 +295,25 @@ def test_a_clock_that_jumps_drops_nothing_while_the_machine_is_up(
     assert (seqs(again), again.dropped) == ([1, 2, 3], 0)
 
 
-def test_age_goes_on_while_the_agent_is_off(opened: Open, clock: MachineClock, disk: FaultyDisk) -> None:
+def test_age_goes_on_while_the_agent_and_the_machine_are_off(
+    opened: Open, clock: MachineClock, disk: FaultyDisk
+) -> None:
     settings = msgspec.structs.replace(SMALL, max_age_s=DAY_S)
     spool = opened(settings)
     spool.append("telemetry", b"x")
     spool.close()
     clock.pass_time(0.6 * DAY_S)
     spool = opened(settings)
+    spool.append("telemetry", b"y")
     kept = seqs(spool)
     spool.close()
     disk.boots += 1
-    clock.pass_time(0.6 * DAY_S)
+    clock.pass_time(0.45 * DAY_S)
     clock.reboot()
     spool = opened(settings)
-    spool.append("telemetry", b"y")
-    assert kept == [1]
-    assert (seqs(spool), spool.dropped) == ([2], 1)
+    spool.append("telemetry", b"z")
+    assert kept == [1, 2]
+    assert (seqs(spool), spool.dropped) == ([2, 3], 1)
 
 
 def test_after_a_reboot_into_the_past_records_are_new_and_age_from_then(
@@ -484,15 +459,13 @@ def test_a_directory_that_cannot_be_made_is_said_in_one_sentence(tmp_path: Path)
 
 
 def test_records_are_synchronised_at_the_interval_that_was_set(
-    opened: Open, clock: MachineClock, monkeypatch: pytest.MonkeyPatch
+    opened: Open, clock: MachineClock, disk: FaultyDisk
 ) -> None:
-    synced: list[int] = []
-    monkeypatch.setattr(os, "fdatasync", synced.append)
     spool = opened(msgspec.structs.replace(SMALL, fsync_s=10.0))
     for _ in range(21):
         spool.append("telemetry", b"x")
         clock.pass_time(1)
-    assert len(synced) == 3
+    assert disk.synced == 3
 
 
 def test_files_of_other_names_are_left_alone(opened: Open, tmp_path: Path) -> None:

@@ -1,9 +1,26 @@
 """Entries survive what happens to the bytes around them."""
 
+import struct
+import zlib
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fakes import FakeClock
+from thermogate.agent.spool import Spool, SpoolSettings
 from thermogate.agent.spool_format import EntryKind, encode, scan
+from thermogate.agent.spool_pack import pack, unpack
+
+LINE = (
+    b"gpu,node=n17,device=3,model=H100-SXM power_w=612.4,energy_j=123456.789,temp_c=63.0,util_ratio=0.98,"
+    b"clock_event_sw_power_cap=1i,rle=0.41,collapse=0i 1763712000000000000\n"
+)
+PACKED = (
+    "6862d4e3167343244f60e1074d98c6d084094e91c111be88b4686804b2199e1e8d8c4d4ccdf4cc2d2cf1244c0bdca902"
+    "583540bd082cbe505c65666c6e68040d3030c5050004653485"
+)
+"""LINE, packed when version 2 was made."""
 
 PAYLOADS = st.lists(st.binary(max_size=60), min_size=1, max_size=6)
 
@@ -51,3 +68,45 @@ def test_an_entry_within_a_payload_is_not_taken_for_one() -> None:
     inner = encode(EntryKind.EVENT, 7, 0, b"inner")
     outer = encode(EntryKind.TELEMETRY, 1, 0, inner)
     assert [entry.seq for entry in scan(outer)] == [1]
+
+
+def written_by_version_1(kind: EntryKind, seq: int, at_ns: int, payload: bytes) -> bytes:
+    packed = zlib.compress(payload, 1)
+    body = struct.pack("<IBQQ", len(packed), kind, seq, at_ns) + packed
+    return b"\xa7TG\x01" + struct.pack("<I", zlib.crc32(body)) + body
+
+
+@given(PAYLOADS)
+def test_entries_of_version_1_are_read_beside_those_of_today(payloads: list[bytes]) -> None:
+    old = [written_by_version_1(EntryKind.EVENT, seq, 7, payload) for seq, payload in enumerate(payloads)]
+    entries = list(scan(b"".join([*old, *written(payloads)])))
+    assert [entry.payload for entry in entries] == payloads * 2
+    assert {entry.kind for entry in entries[: len(old)]} == {EntryKind.EVENT}
+
+
+def test_an_entry_of_a_version_to_come_is_passed_over() -> None:
+    first, second = written([b"1", b"2"])
+    assert [entry.payload for entry in scan(first[:3] + b"\x03" + first[4:] + second)] == [b"2"]
+
+
+def test_a_spool_left_by_version_1_is_drained_after_the_upgrade(tmp_path: Path) -> None:
+    opening = b'{"boot":"b","utc_ns":1763712000000000000,"stored":[]}'
+    entries = [
+        written_by_version_1(EntryKind.OPENED, 1, 1000, opening),
+        written_by_version_1(EntryKind.TELEMETRY, 1, 2000, b"gpu,node=n17 temp_c=60.0 1\n"),
+        written_by_version_1(EntryKind.TELEMETRY, 2, 3000, b"gpu,node=n17 temp_c=61.0 2\n"),
+        written_by_version_1(EntryKind.STORED, 3, 4000, b"[[1,1]]"),
+    ]
+    (tmp_path / f"{1:020d}.seg").write_bytes(b"".join(entries))
+    with Spool(tmp_path, SpoolSettings(), FakeClock()) as spool:
+        assert spool.append("event", b"new") == 3
+        left = [(record.seq, record.payload) for record in spool.read(0, 9)]
+        assert left == [(2, b"gpu,node=n17 temp_c=61.0 2\n"), (3, b"new")]
+        assert spool.lost == 0
+        spool.ack(spool.id, [(2, 3)])
+        assert spool.depth == 0
+
+
+def test_what_this_version_has_packed_can_always_be_unpacked() -> None:
+    assert unpack(bytes.fromhex(PACKED)) == LINE
+    assert len(pack(LINE)) < len(LINE) / 2

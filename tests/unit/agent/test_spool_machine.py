@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.unit.agent.faulty_disk import FaultyDisk, MachineClock, flip_bit, kill, segments
+from tests.unit.agent.faulty_disk import FaultyDisk, Killed, MachineClock, flip_bit, held, kill, segments
 from thermogate.agent.spool import RecordKind, Spool, SpoolSettings
 
 SETTINGS = SpoolSettings(max_bytes=256 * 1024, max_age_s=100 * 365 * 86400.0, memory_records=5)
@@ -76,16 +76,49 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule()
     def close_and_open(self) -> None:
-        same_id = self.spool._identified
-        may_lose = self.held() if self.disk.room is not None else set()
+        same_id = self.spool._identity.kept
+        may_lose = self.held() if self.disk.in_trouble else set()
         self.spool.close()
         self.reopen(same_id=same_id, may_lose=may_lose)
 
     @rule()
     def kill_process(self) -> None:
-        same_id, held = self.spool._identified, self.held()
+        same_id, held = self.spool._identity.kept, self.held()
         kill(self.spool)
         self.reopen(same_id=same_id, may_lose=held)
+
+    @rule(calls=st.integers(0, 6), torn=st.floats(0, 1), payload=PAYLOADS)
+    def kill_process_while_it_appends(self, calls: int, torn: float, payload: bytes) -> None:
+        before, lost, seq = self.held(), self.spool.lost, self.spool.newest_seq + 1
+        self.disk.kill_in(calls, torn)
+        try:
+            self.spool.append("telemetry", payload)
+            self.used.add((self.spool.id, seq))
+        except Killed:
+            pass
+        self.unstored[seq] = "telemetry", payload
+        self.disk.kill_in(None)
+        kill(self.spool)
+        gone = self.reopen(same_id=None, may_lose=set(self.unstored)) - before - {seq}
+        left = sorted(set(self.unstored) - before - {seq})
+        assert not gone or max(gone) < min(left, default=seq)  # the oldest, to keep to the bounds
+        assert self.spool.lost <= lost + 1  # what a full disk cannot be told is found again
+
+    @rule(calls=st.integers(0, 4), torn=st.floats(0, 1), length=st.integers(0, 20))
+    def kill_process_while_it_acknowledges(self, calls: int, torn: float, length: int) -> None:
+        before, lost = self.held(), self.spool.lost
+        first = self.spool.oldest_seq or 0
+        self.disk.kill_in(calls, torn)
+        try:
+            self.spool.ack(self.spool.id, [(first, first + length)])
+        except Killed:
+            pass
+        self.disk.kill_in(None)
+        kill(self.spool)
+        acknowledged = {seq for seq in self.unstored if first <= seq <= first + length}
+        self.stored |= {seq: self.unstored[seq] for seq in acknowledged}
+        self.reopen(same_id=None, may_lose=before | acknowledged)
+        assert self.spool.lost <= lost + 1
 
     @rule(cut=st.integers(0, 20_000))
     def cut_power(self, cut: int) -> None:
@@ -104,7 +137,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(garbage=st.binary(min_size=1, max_size=200))
     def tear_last_write(self, garbage: bytes) -> None:
-        same_id, held = self.spool._identified, self.held()
+        same_id, held = self.spool._identity.kept, self.held()
         kill(self.spool)
         files = segments(self.directory)
         if files:
@@ -126,6 +159,10 @@ class SpoolMachine(RuleBasedStateMachine):
         gone = self.reopen(same_id=None, may_lose=set(self.unstored))
         assert len(gone) <= 1
         assert self.spool.lost >= len(gone)
+
+    @rule(read_only=st.booleans(), inodes=st.booleans())
+    def spoil_disk(self, read_only: bool, inodes: bool) -> None:
+        self.disk.read_only, self.disk.inodes = read_only, inodes
 
     @rule(room=st.integers(0, 8000))
     def fill_disk(self, room: int) -> None:
@@ -163,7 +200,7 @@ class SpoolMachine(RuleBasedStateMachine):
     # -- helpers --
 
     def held(self) -> set[int]:
-        return {seq for seq, _ in self.spool._held}
+        return held(self.spool)
 
     def open(self) -> None:
         self.spool = Spool(self.directory, SETTINGS, self.clock, self.disk)
