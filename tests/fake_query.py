@@ -2,14 +2,15 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 from thermogate.core.decision import GateDecision
 from thermogate.core.errors import StoreError
-from thermogate.core.model import Event, Status
-from thermogate.core.query import Device, Query, Ranked, Reduction, Series, SeriesPoint
+from thermogate.core.model import Event, EventKind, Status
+from thermogate.core.query import Device, DeviceTime, Query, Ranked, Reduction, Series, SeriesPoint, Usage
 from thermogate.core.schema import Kind
 from thermogate.core.wire import Point
 
@@ -75,11 +76,22 @@ class FakeQuery(Query):
                 ranked.append(Ranked(device, _reduce(values, by)))
         return sorted(ranked, key=lambda one: one.value, reverse=largest)[:limit]
 
+    async def usage(self, times: Sequence[DeviceTime]) -> list[Usage | None]:
+        self._check()
+        return [_usage(self._of(time.device, time.start_ns, time.end_ns)) for time in times]
+
     async def events(
-        self, *, start_ns: int, end_ns: int, node: str | None = None, limit: int = 1000
+        self,
+        *,
+        start_ns: int,
+        end_ns: int,
+        node: str | None = None,
+        kinds: Sequence[EventKind] = (),
+        limit: int = 1000,
     ) -> list[Event]:
         self._check()
         found = [e for e in self.event_list if start_ns <= e.time_ns < end_ns and node in (None, e.node)]
+        found = [e for e in found if not kinds or e.event in kinds]
         return sorted(found, key=lambda e: e.time_ns, reverse=True)[:limit]
 
     async def gates(self) -> list[GateDecision]:
@@ -160,6 +172,36 @@ def _steps(points: Iterable[Point], field: str, step_ns: int) -> Iterator[Series
             steps[point.time_ns // step_ns * step_ns].append(point.fields[field])
     for time_ns, values in sorted(steps.items()):
         yield SeriesPoint(time_ns, sum(values) / len(values), min(values), max(values), len(values))
+
+
+def _usage(points: Sequence[Point]) -> Usage | None:
+    if not points:
+        return None
+    values = {
+        name: [point.fields[name] for point in points if name in point.fields]
+        for name in ("power_w", "temp_c", "rle", "collapse", "throttled", "energy_j")
+    }
+    mean = {name: sum(some) / len(some) if some else None for name, some in values.items()}
+    counted_ns = [point.time_ns for point in points if "energy_j" in point.fields]
+    has_energy = len(counted_ns) >= 2
+    began = sum(now > before for before, now in pairwise([0, *values["collapse"]]))
+    return Usage(
+        first_ns=points[0].time_ns,
+        last_ns=points[-1].time_ns,
+        sample_count=len(points),
+        power_w=mean["power_w"],
+        temp_c=mean["temp_c"],
+        temp_max_c=max(values["temp_c"], default=None),
+        rle=mean["rle"],
+        rle_count=len(values["rle"]),
+        collapse_ratio=mean["collapse"],
+        collapse_count=began if values["collapse"] else None,
+        throttled_ratio=mean["throttled"],
+        energy_j=sum(max(0.0, now - before) for before, now in pairwise(values["energy_j"]))
+        if has_energy
+        else None,
+        energy_s=(counted_ns[-1] - counted_ns[0]) / 1e9 if has_energy else 0.0,
+    )
 
 
 def _reduce(values: list[float], by: Reduction) -> float:

@@ -15,7 +15,7 @@ from thermogate.collector.store.embedded import EmbeddedStore
 from thermogate.collector.store.influx import InfluxStore
 from thermogate.core.clock import NS, SystemClock
 from thermogate.core.errors import RejectedError
-from thermogate.core.query import Device, Ranked, SeriesPoint
+from thermogate.core.query import Device, DeviceTime, Ranked, SeriesPoint, Usage
 
 Open = Callable[[], Store]
 _NUMBER = itertools.count()
@@ -260,6 +260,15 @@ async def test_series_of_an_agent_has_no_device_number(store: Store) -> None:
     assert found["rss_bytes"] == [SeriesPoint(NOW_NS - 10 * NS, 26e6, 26e6, 26e6, 1)]
 
 
+async def test_series_and_samples_of_the_node_as_a_whole_have_no_device_number(store: Store) -> None:
+    node = sample(5, kind="node", device="", model="", power_w=5400, mem_available_bytes=1 << 40)
+    await write(store, node, sample(5, power_w=700), sample(5, node="n2", kind="node", device="", power_w=1))
+    found = await series(store, "power_w", "mem_available_bytes", device=Device("n1", "node", ""))
+    assert [p.mean for p in found["power_w"]] == [5400]
+    assert [p.max for p in found["mem_available_bytes"]] == [float(1 << 40)]
+    assert await stored(store, node="n1", device="node") == [node]
+
+
 # top
 
 
@@ -281,7 +290,95 @@ async def test_top_ranks_devices_by_the_reduction_asked(store: Store) -> None:
     assert await ranking(end_ns=NOW_NS) == [("0", 90), ("2", 81), ("1", 70)]
 
 
+# usage
+
+
+def over(age_s: float, until_s: float = -1, device: Device = GPU0) -> DeviceTime:
+    return DeviceTime(device, NOW_NS - round(age_s * NS), NOW_NS - round(until_s * NS))
+
+
+async def test_usage_sums_up_the_samples_of_a_time(store: Store) -> None:
+    temps = {4: 60, 3: 70, 2: 80, 1: 70, 0: 50}
+    energies = {4: 1000.5, 3: 1500.5, 1: 2600.5, 0: 3000.0}
+    for age, temp_c in temps.items():
+        fields = {"temp_c": temp_c, "power_w": 100 + age, "collapse": age in (3, 2, 0), "throttled": age == 2}
+        more = {"energy_j": energies[age]} if age in energies else {}
+        await write(store, sample(age, **fields, **more, **({"rle": age / 10} if age else {})))
+    await write(store, sample(5, temp_c=99), sample(2, device="1", temp_c=99))
+    [usage] = await store.usage([over(4)])
+    assert usage is not None
+    assert usage.rle == pytest.approx(0.25)
+    assert usage == Usage(
+        first_ns=NOW_NS - 4 * NS,
+        last_ns=NOW_NS,
+        sample_count=5,
+        power_w=102,
+        temp_c=66,
+        temp_max_c=80,
+        rle=usage.rle,
+        rle_count=4,
+        collapse_ratio=0.6,
+        collapse_count=2,
+        throttled_ratio=0.2,
+        energy_j=1999.5,
+        energy_s=4,
+    )
+
+
+async def test_usage_counts_a_collapse_that_lasted_already_and_one_that_spans_a_gap_once(
+    store: Store,
+) -> None:
+    await write(store, *(sample(age, temp_c=60, **{"collapse": 1} if age != 2 else {}) for age in range(5)))
+    [usage] = await store.usage([over(3)])
+    assert usage is not None
+    assert (usage.collapse_count, usage.collapse_ratio) == (1, 1)
+
+
+async def test_usage_leaves_out_where_the_energy_counter_began_anew(store: Store) -> None:
+    energies = [900_000.0, 900_400.0, 900_700.0, 12.0, 412.0, 812.0]
+    await write(store, *(sample(5 - n, energy_j=energy) for n, energy in enumerate(energies)))
+    [usage] = await store.usage([over(5)])
+    assert usage is not None
+    assert (usage.energy_j, usage.energy_s) == (1500, 5)
+
+
+async def test_usage_of_what_was_not_measured_is_absent(store: Store) -> None:
+    await write(store, sample(1, energy_j=5, util_ratio=1), sample(0, util_ratio=1))
+    assert await store.usage([over(1)]) == [
+        Usage(first_ns=NOW_NS - NS, last_ns=NOW_NS, sample_count=2),
+    ]
+
+
+async def test_usage_answers_in_the_order_asked_and_with_none_where_there_is_nothing(store: Store) -> None:
+    await write(
+        store, *(sample(age, node, device) for node in "ab" for device in "01" for age in range(10)),
+        sample(0, "a", kind="cpu"),
+    )  # fmt: skip
+    asked = [
+        over(4, 2, Device("b", "gpu", "1")),
+        over(4, 2, Device("c", "gpu", "0")),
+        over(2, -1, Device("a", "cpu", "0")),
+        over(8, 0, Device("a", "gpu", "0")),
+        over(4, 2, Device("b", "gpu", "1")),
+        over(100, 50, Device("a", "gpu", "1")),
+        over(1, -1, Device("a' OR 'a'='a", "gpu", "1")),
+    ]
+    found = await store.usage(asked)
+    assert [usage and usage.sample_count for usage in found] == [2, None, 1, 8, 2, None, None]
+    assert await store.usage([]) == []
+    assert len(await store.usage(asked * 20)) == 140
+
+
 # events, decisions, statuses
+
+
+async def test_events_can_be_of_some_kinds_only(store: Store) -> None:
+    events = [event(20), event(10, event="job_began"), event(5, event="job_ended"), event(0, event="xid")]
+    await store.write(Batch(events=tuple(events)))
+    span = {"start_ns": 0, "end_ns": NOW_NS + NS}
+    assert await store.events(**span, kinds=("job_began", "job_ended")) == [events[2], events[1]]
+    assert await store.events(**span, kinds=("xid",), node="n1", limit=1) == [events[3]]
+    assert await store.events(**span, kinds=("gpu_lost",)) == []
 
 
 async def test_events_come_newest_first_within_range_node_and_limit(store: Store) -> None:

@@ -50,7 +50,8 @@ def test_agent_collector_and_analytics_work_apart_and_a_killed_collector_loses_n
         return done.returncode == 0 and json.loads(done.stdout)
 
     def samples():
-        return list(csv.DictReader(run("export", "--node", "n17", *url).stdout.splitlines()))
+        done = run("export", "--node", "n17", "--device", "cpu0", *url)
+        return list(csv.DictReader(done.stdout.splitlines()))
 
     with mosquitto(tmp_path) as broker, influxdb(tmp_path) as influx:
         collector = ("--broker", broker, "--influx", influx, "--listen", listen)

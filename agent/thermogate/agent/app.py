@@ -1,20 +1,22 @@
 """One node's agent: a feed through the pipeline into the spool, and the spool to the broker."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
-from thermogate.agent import selfstats
+from thermogate.agent.budget import BudgetSettings
 from thermogate.agent.config import AgentSettings
 from thermogate.agent.feed import Feed, Tick
 from thermogate.agent.jobs import DeviceKey, JobTracker
 from thermogate.agent.pipeline import Pipeline
+from thermogate.agent.selfstats import SelfStats
 from thermogate.agent.spool import Record, RecordKind, Spool
 from thermogate.agent.uplink import Uplink
 from thermogate.core import __version__
 from thermogate.core.clock import Clock
 from thermogate.core.errors import NotConnectedError
-from thermogate.core.model import DeviceInfo, Status
+from thermogate.core.model import DeviceInfo, SourceReport, Status
 from thermogate.core.mqtt import MqttClient, MqttSettings, Will
 from thermogate.core.wire import encode, node_topic
 
@@ -33,20 +35,22 @@ class Agent:
         clock: Clock,
         *,
         jobs: JobTracker | None = None,
+        budget: BudgetSettings | None = None,
         heartbeat: Callable[[], None] = lambda: None,
     ) -> None:
-        """`heartbeat` is called after each tick that is in the spool; `jobs` tells whose work it is."""
+        """`jobs` tells whose work it is; `budget` is what this process may cost, None when other parts
+        run in it; `heartbeat` is called after each tick that is in the spool.
+        """
         self._feed = feed
         self._spool = spool
         self._settings = settings
         self._clock = clock
         self._node = feed.node
         self._pipeline = Pipeline(feed.node, feed.origin, settings.rle, settings.throttle)
-        self._stats_due_s = 0.0
-        self._status_due_s = 0.0
+        self._status_wanted = asyncio.Event()
         self._jobs = jobs
         self._heartbeat = heartbeat
-        self._described: tuple[DeviceInfo, ...] | None = None
+        self._described: tuple[tuple[DeviceInfo, ...], tuple[SourceReport, ...]] | None = None
         self._text = ""
         self._client = MqttClient(
             mqtt,
@@ -56,6 +60,17 @@ class Agent:
             on_connect=self._connected,
         )
         self._uplink = Uplink(self._client, feed.node, spool, settings.uplink, clock)
+        self._selfstats = SelfStats(feed, spool, self._uplink, settings, budget)
+
+    @property
+    def spool_depth(self) -> int:
+        """Messages that no store has yet."""
+        return self._spool.depth
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What keeps samples from the disk or from the broker now, a sentence each."""
+        return tuple(filter(None, (self._spool.problem, self._client.last_problem)))
 
     async def run(self, stop: asyncio.Event, *, drain_s: float = 1.2) -> None:
         """Sample and send until `stop`; then wait up to `drain_s` for the last acknowledgements."""
@@ -85,13 +100,14 @@ class Agent:
         self._publish_status(online=True)
 
     def _take(self, tick: Tick) -> None:
-        devices = self._feed.devices()
-        if devices != self._described:
-            self._described = devices
-            self._pipeline.describe(devices)
-            self._status_due_s = 0.0
+        described = self._feed.devices(), self._feed.reports()
+        if described != self._described:
+            self._described = described
+            self._pipeline.describe(described[0])
+            self._status_wanted.set()
         lines, events = self._pipeline.step(tick.readings, tick.time_ns, tick.elapsed_s)
-        lines += self._selfstats(tick)
+        own_line, own_events = self._selfstats.step(tick)
+        lines, events = lines + own_line, events + own_events
         if lines:
             self._keep("telemetry", lines.encode())
         if self._jobs is not None:
@@ -104,30 +120,23 @@ class Agent:
         seq = self._spool.append(kind, payload)
         self._uplink.offer(Record(seq, kind, payload))
 
-    def _selfstats(self, tick: Tick) -> str:
-        if self._feed.origin is not None or tick.elapsed_s < self._stats_due_s:
-            return ""
-        self._stats_due_s = tick.elapsed_s + self._settings.selfstats_interval_s
-        return selfstats.line(self._node, self._feed.counters(), self._spool, tick.time_ns)
-
     def _connected(self) -> None:
         self._uplink.reconnected()
-        self._status_due_s = 0.0
+        self._status_wanted.set()
 
     async def _renew_status(self) -> None:
         while True:
             await self._client.wait_connected()
-            if self._clock.steady_s() >= self._status_due_s:
-                self._publish_status(online=True)
-                self._status_due_s = self._clock.steady_s() + self._settings.uplink.status_interval_s
-            await self._clock.sleep_until(self._clock.steady_s() + self._settings.period_s)
+            self._status_wanted.clear()
+            self._publish_status(online=True)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.uplink.status_interval_s):
+                    await self._status_wanted.wait()
 
     def _publish_status(self, *, online: bool) -> None:
         status = encode(self._status(online=online, text=self._text))
-        try:
-            self._client.publish_soon(node_topic(self._node, "status"), status, retain=True)
-        except NotConnectedError:
-            self._status_due_s = 0.0
+        with contextlib.suppress(NotConnectedError):  # it is published on connecting anyway
+            self._client.send(node_topic(self._node, "status"), status, retain=True)
 
     def _status(self, *, online: bool, text: str) -> Status:
         return Status(

@@ -40,6 +40,10 @@ class Feed(Protocol):
         """What it says of itself, by fields of core/schema.py: ticks_count, late_count and so on."""
         ...
 
+    def economize(self, *, frugal: bool) -> None:
+        """Leave optional sensors out from the next tick on, or take them in again."""
+        ...
+
     def ticks(self) -> AsyncIterator[Tick]:
         """Ticks until the feed ends or its task is cancelled; a recording ends, sensors do not."""
         ...

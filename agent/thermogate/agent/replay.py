@@ -102,6 +102,9 @@ class Replay:
             await self._clock.sleep_until(self._clock.steady_s() + self._pause_s())
             self._forget()
 
+    def economize(self, *, frugal: bool) -> None:
+        """A recording costs the same with fewer sensors: nothing to do."""
+
     async def close(self) -> None:
         """After a stop on purpose the next play begins afresh."""
         self._forget()

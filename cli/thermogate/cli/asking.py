@@ -21,6 +21,7 @@ from thermogate.core.errors import UnavailableError
 from thermogate.core.model import Event, Status
 from thermogate.core.query import Device, Ranked, Series
 from thermogate.dashboard.answers import Answers, FleetRow, Info
+from thermogate.dashboard.jobs import JobRow
 from thermogate.dashboard.times import END_OF_TIME_NS, format_time, parse_time
 
 DEFAULT_URL = "http://127.0.0.1:8420"
@@ -71,6 +72,10 @@ class Remote:
     async def events(self, **options: Any) -> list[Event]:
         """What began and ended, newest first."""
         return await self._get("events", options, list[Event])
+
+    async def jobs(self, **options: Any) -> list[JobRow]:
+        """What jobs did, the one that began last first."""
+        return await self._get("jobs", options, list[JobRow])
 
     async def gates(self) -> list[GateDecision]:
         """The newest decision of each target."""

@@ -12,6 +12,7 @@ import msgspec
 from thermogate.agent import leftover
 from thermogate.agent.app import Agent
 from thermogate.agent.feed import Feed
+from thermogate.agent.jobs import Jobs
 from thermogate.agent.spool import Spool
 from thermogate.analytics.app import Analytics
 from thermogate.cli import broker, live, playing, rundir, service, serving, settings
@@ -154,10 +155,19 @@ class Up:
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as agents:
             for feed in feeds:
                 spool = stack.enter_context(self._spool(feed.node))
-                agents.create_task(Agent(feed, spool, settings, mqtt, self._clock).run(stop))
+                agent = Agent(feed, spool, settings, mqtt, self._clock, jobs=self._jobs(feed))
+                agents.create_task(agent.run(stop))
             for node in self._leftovers({feed.node for feed in feeds}):
                 spool = stack.enter_context(self._spool(node))
                 agents.create_task(leftover.send(node, spool, settings.uplink, mqtt, self._clock, stop))
+
+    def _jobs(self, feed: Feed) -> Jobs | None:
+        """Of this machine's own devices only: a recording has no processes."""
+        if feed.origin:
+            return None
+        file = self._data_dir / "jobs" / f"{feed.node}.json"
+        settings = self._settings.agent
+        return Jobs(feed.node, settings.jobs, settings.host, file, self._clock)
 
     def _spool(self, node: str) -> Spool:
         return Spool(self._data_dir / "spool" / node, self._settings.agent.spool)

@@ -4,13 +4,13 @@ Time ranges are [start_ns, end_ns) in UTC nanoseconds. A value that was not meas
 from the answer, never 0.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Literal, Protocol
 
 import msgspec
 
 from thermogate.core.decision import GateDecision
-from thermogate.core.model import Event, Status
+from thermogate.core.model import Event, EventKind, Status
 from thermogate.core.schema import Kind
 from thermogate.core.wire import Point
 
@@ -50,6 +50,39 @@ class Ranked(msgspec.Struct, frozen=True):
     value: float
 
 
+class DeviceTime(msgspec.Struct, frozen=True):
+    """A time of one device, [start_ns, end_ns)."""
+
+    device: Device
+    start_ns: int
+    end_ns: int
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What the samples of a device over a time come to. A value of which there was no sample is None.
+
+    `first_ns` and `last_ns` are of its first and last sample; means are over the samples that have
+    the field, and `rle_count` is how many have an RLE. `collapse_count` counts collapses that began
+    and one that lasted at the first sample. `energy_j` is by how much the energy counter has grown
+    over `energy_s`, from its first to its last sample; a step down, when the counter began anew,
+    counts nothing.
+    """
+
+    first_ns: int
+    last_ns: int
+    sample_count: int
+    power_w: float | None = None
+    temp_c: float | None = None
+    temp_max_c: float | None = None
+    rle: float | None = None
+    rle_count: int = 0
+    collapse_ratio: float | None = None
+    collapse_count: int | None = None
+    throttled_ratio: float | None = None
+    energy_j: float | None = None
+    energy_s: float = 0.0
+
+
 class Query(Protocol):
     """Read side of a store. Every method raises StoreError when the store cannot answer."""
 
@@ -83,10 +116,20 @@ class Query(Protocol):
         """The `limit` devices with the largest (or smallest) `by` of `field` over the range."""
         ...
 
+    async def usage(self, times: Sequence[DeviceTime]) -> list[Usage | None]:
+        """What each device did over its time, in the order asked; None where there is no sample."""
+        ...
+
     async def events(
-        self, *, start_ns: int, end_ns: int, node: str | None = None, limit: int = 1000
+        self,
+        *,
+        start_ns: int,
+        end_ns: int,
+        node: str | None = None,
+        kinds: Sequence[EventKind] = (),
+        limit: int = 1000,
     ) -> list[Event]:
-        """Newest first."""
+        """Newest first; of some kinds only when any are named."""
         ...
 
     async def gates(self) -> list[GateDecision]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncGenerator, Callable
-from typing import cast
+from typing import Literal, cast
 
 import msgspec
 
@@ -13,15 +13,17 @@ from thermogate.core.errors import ConfigError
 from thermogate.core.model import Event, Status
 from thermogate.core.query import Device, Query, Ranked, Reduction, Series
 from thermogate.core.schema import MEASUREMENTS, Kind
-from thermogate.dashboard import export, fleet
+from thermogate.dashboard import export, fleet, job_answers
 from thermogate.dashboard.fleet import FleetRow
+from thermogate.dashboard.job_answers import JobQuestion
+from thermogate.dashboard.jobs import JobRow
 from thermogate.dashboard.judge import DeviceState
 from thermogate.dashboard.settings import DashboardSettings
 from thermogate.dashboard.times import END_OF_TIME_NS
 
-__all__ = ["Answers", "DeviceState", "FleetRow", "Info", "parse_device"]
+__all__ = ["Answers", "DeviceState", "FleetRow", "Info", "JobRow", "parse_device"]
 
-_DEVICE_RE = re.compile(r"(gpu|cpu)([A-Za-z0-9._-]{1,125})")
+_DEVICE_RE = re.compile(r"(gpu|cpu)([A-Za-z0-9._-]{1,125})|(node)")
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400)
 
 
@@ -122,6 +124,34 @@ class Answers:
         _check_range(start_ns, end_ns)
         return await self._query.events(start_ns=start_ns, end_ns=end_ns, node=node, limit=limit)
 
+    async def jobs(
+        self,
+        start_ns: int,
+        end_ns: int,
+        job: str | None = None,
+        user: str | None = None,
+        node: str | None = None,
+        by: Literal["job", "device"] = "job",
+        limit: int = 100,
+        *,
+        clip: bool = False,
+    ) -> list[JobRow]:
+        """What jobs had, used and did, the one that began last first; see `JobQuestion`."""
+        _check_range(start_ns, end_ns)
+        if limit < 1:
+            raise ConfigError("limit: expected a whole number from 1")
+        question = JobQuestion(
+            start_ns=start_ns,
+            end_ns=end_ns,
+            job=job,
+            user=user,
+            node=node,
+            by_device=by == "device",
+            clip=clip,
+            limit=limit,
+        )
+        return await job_answers.answer(self._query, question, self.clock.utc_ns(), self.settings)
+
     async def gates(self) -> list[GateDecision]:
         """The newest decision of each target, expired ones included."""
         return await self._query.gates()
@@ -144,7 +174,8 @@ class Answers:
     ) -> AsyncGenerator[str, None]:
         """Samples as CSV in pieces of whole lines, to be written one after the other as they are.
 
-        `device` is a kind and number ("gpu0"). The rows of the agents themselves only with `agent`.
+        `device` is a kind and number ("gpu0"), or "node". The rows of the agents themselves only with
+        `agent`.
         """
         _check_range(start_ns, end_ns)
         if device is not None:
@@ -163,11 +194,11 @@ class Answers:
 
 
 def parse_device(node: str, text: str) -> Device:
-    """The Device of "gpu0" on `node`. Raises ConfigError when it is not a kind and a number."""
+    """The Device of "gpu0" on `node`, or of "node", the node as a whole. Raises ConfigError for others."""
     match = _DEVICE_RE.fullmatch(text)
     if match is None:
-        raise ConfigError(f"device: {text[:80]!r} is not a kind and a number, such as gpu0 or cpu0")
-    return Device(node, cast("Kind", match[1]), match[2])
+        raise ConfigError(f"device: {text[:80]!r} is not a kind and a number, such as gpu0 or cpu0, nor node")
+    return Device(node, cast("Kind", match[1] or match[3]), match[2] or "")
 
 
 def _check_range(start_ns: int, end_ns: int) -> None:

@@ -1,7 +1,7 @@
 """The HTTP API: every answer under a path of /api/v1, as JSON or CSV. docs/api.md lists it."""
 
 from contextlib import aclosing
-from typing import cast, get_args
+from typing import Literal, cast, get_args
 
 import msgspec
 from aiohttp import web
@@ -35,6 +35,7 @@ class Api:
             "series": self.series,
             "top": self.top,
             "events": self.events,
+            "jobs": self.jobs,
             "gates": self.gates,
             "decisions": self.decisions,
             "export": self.export,
@@ -86,6 +87,21 @@ class Api:
         start_ns, end_ns = params.time("from", "24h"), params.time("to", "now")
         limit = params.integer("limit", 1000, MOST_ROWS)
         return polled(request, await self._answers.events(start_ns, end_ns, params.name("node"), limit))
+
+    async def jobs(self, request: web.Request) -> web.Response:
+        """What jobs had, used and did."""
+        params = self._params(request, *_RANGE, "job", "user", "node", "by", "clip", "limit")
+        rows = await self._answers.jobs(
+            params.time("from", "24h"),
+            params.time("to", "now"),
+            params.text("job"),
+            params.text("user"),
+            params.name("node"),
+            cast("Literal['job', 'device']", params.choice("by", ("job", "device"), "job")),
+            params.integer("limit", 100, MOST_ROWS),
+            clip=params.boolean("clip", default=False),
+        )
+        return as_json(rows)
 
     async def gates(self, request: web.Request) -> web.Response:
         """The newest decision of each target."""

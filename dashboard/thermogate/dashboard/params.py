@@ -9,6 +9,7 @@ from thermogate.dashboard.times import parse_duration, parse_time
 
 T = TypeVar("T", bound=str)
 
+_MOST_TEXT = 200
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -28,6 +29,13 @@ class Params:
         text = self._given.get(name, "")
         if not text:
             raise ConfigError(f"{name}: missing")
+        return text
+
+    def text(self, name: str) -> str | None:
+        """Any text, such as the name of a job, None when not given."""
+        text = self._given.get(name)
+        if text is not None and not 1 <= len(text) <= _MOST_TEXT:
+            raise ConfigError(f"{name}: expected 1 to {_MOST_TEXT} characters, not {len(text)}")
         return text
 
     def name(self, name: str) -> str | None:

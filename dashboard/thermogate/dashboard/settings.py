@@ -35,6 +35,11 @@ class DashboardSettings(Settings, frozen=True):
     """Steps of a series when no step is asked for: about one for two pixels of a chart."""
     max_points: int = 20_000
     """Steps of a series at most, so that one question cannot fill the memory."""
+    job_look_back_days: float = 30.0
+    """How long before a range a job may have begun, and how long after it its end may have been told,
+    to be found; the embedded store keeps its samples as long."""
+    job_events: int = 100_000
+    """Beginnings and ends of jobs that are read for one question at most: about 100 MB of memory."""
 
 
 def split_listen(listen: str) -> tuple[str, int]:

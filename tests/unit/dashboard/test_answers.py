@@ -100,11 +100,25 @@ def test_info_says_what_runs_with_the_counters_of_now():
     assert (info.broker_url, info.store, info.counters) == ("mqtt://h:1883", "embedded", {"stored": 2})
 
 
-@pytest.mark.parametrize("text", ["0", "gpu", "agent", "gpu 0", "GPU0", "", "tpu0"])
+@pytest.mark.parametrize("text", ["0", "gpu", "agent", "gpu 0", "GPU0", "", "tpu0", "node0", "nodes"])
 def test_a_device_is_a_kind_and_a_number(text):
     with pytest.raises(ConfigError, match="not a kind and a number, such as gpu0"):
         parse_device("n1", text)
     assert parse_device("n1", "cpu0") == Device("n1", "cpu", "0")
+    assert parse_device("n1", "gpuamd0") == Device("n1", "gpu", "amd0")
+
+
+def test_the_node_as_a_whole_is_asked_for_without_a_number():
+    assert parse_device("n1", "node") == Device("n1", "node", "")
+
+
+async def test_the_power_of_a_node_is_a_series_like_any_other():
+    query = FakeQuery([Point("node", "n1", "", "", "", {"power_w": 5400.0}, NOW)])
+    device = parse_device("n1", "node")
+    (series,) = await over(query).series(device, ("power_w",), NOW - NS, NOW + NS, NS)
+    assert [point.mean for point in series.points] == [5400.0]
+    with pytest.raises(ConfigError, match="node has no 'temp_c'"):
+        await over(query).series(device, ("temp_c",), NOW - NS, NOW + NS, NS)
 
 
 async def exported(query, **options):
@@ -118,7 +132,7 @@ async def test_an_export_has_a_row_a_sample_and_a_column_a_field():
     rows = await exported(FakeQuery(points))
     assert len(rows) == len(points) == 180
     assert list(rows[0])[:6] == ["time", "node", "kind", "device", "model", "origin"]
-    fields = {f.name for kind in ("gpu", "cpu") for f in MEASUREMENTS[kind].fields}
+    fields = {f.name for kind in ("gpu", "cpu", "node") for f in MEASUREMENTS[kind].fields}
     assert set(rows[0]) == fields | set(list(rows[0])[:6])
     for row, point in zip(rows, points, strict=True):
         assert parse_time(row["time"], 0) == point.time_ns
@@ -156,6 +170,13 @@ async def test_an_export_is_filtered_by_node_device_and_time():
     assert [(r["node"], r["kind"], r["device"], r["time"]) for r in rows] == [
         ("n1", "gpu", "1", "2025-11-21T08:00:01.000000000Z")
     ]
+
+
+async def test_nodes_are_exported_beside_their_devices():
+    query = FakeQuery([Point("node", "n1", "", "", "", {"power_w": 5400.0}, NOW)])
+    rows = await exported(query)
+    assert [(row["kind"], row["device"], row["power_w"]) for row in rows] == [("node", "", "5400.0")]
+    assert await exported(query, device="node") == rows
 
 
 async def test_agents_are_exported_only_when_asked_for():

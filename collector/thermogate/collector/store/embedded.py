@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -18,8 +18,8 @@ from thermogate.collector.store.tables import Tables
 from thermogate.core.clock import Clock
 from thermogate.core.decision import GateDecision
 from thermogate.core.errors import StoreError, UnavailableError
-from thermogate.core.model import Event, Status
-from thermogate.core.query import Device, Ranked, Reduction, Series
+from thermogate.core.model import Event, EventKind, Status
+from thermogate.core.query import Device, DeviceTime, Ranked, Reduction, Series, Usage
 from thermogate.core.schema import Kind
 from thermogate.core.wire import Point, parse_points
 
@@ -106,11 +106,21 @@ class EmbeddedStore:
         """As `Query.top`."""
         return await self._in_reader(self._reader.top, kind, field, start_ns, end_ns, limit, by, largest)
 
+    async def usage(self, times: Sequence[DeviceTime]) -> list[Usage | None]:
+        """As `Query.usage`."""
+        return await self._in_reader(self._reader.usage, times)
+
     async def events(
-        self, *, start_ns: int, end_ns: int, node: str | None = None, limit: int = 1000
+        self,
+        *,
+        start_ns: int,
+        end_ns: int,
+        node: str | None = None,
+        kinds: Sequence[EventKind] = (),
+        limit: int = 1000,
     ) -> list[Event]:
         """As `Query.events`."""
-        return await self._in_reader(self._reader.events, start_ns, end_ns, node, limit)
+        return await self._in_reader(self._reader.events, start_ns, end_ns, node, kinds, limit)
 
     async def gates(self) -> list[GateDecision]:
         """As `Query.gates`, from memory."""

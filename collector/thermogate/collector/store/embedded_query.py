@@ -6,14 +6,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from thermogate.collector.store import embedded_usage
 from thermogate.collector.store.base import matching_kinds
 from thermogate.collector.store.duck import Database, quoted
 from thermogate.collector.store.rows import TAGS
 from thermogate.collector.store.tables import Tables
 from thermogate.core.decision import GateDecision
 from thermogate.core.errors import StoreError
-from thermogate.core.model import Event, Status
-from thermogate.core.query import Device, Ranked, Reduction, Series, SeriesPoint
+from thermogate.core.model import Event, EventKind, Status
+from thermogate.core.query import Device, DeviceTime, Ranked, Reduction, Series, SeriesPoint, Usage
 from thermogate.core.schema import Kind
 from thermogate.core.wire import Point
 
@@ -88,13 +89,20 @@ class Reader:
         )
         return [Ranked(Device(node, kind, device), value) for node, device, value in rows]
 
-    def events(self, start_ns: int, end_ns: int, node: str | None, limit: int) -> list[Event]:
+    def usage(self, times: Sequence[DeviceTime]) -> list[Usage | None]:
+        """As `Query.usage`."""
+        return embedded_usage.usage(self._rows, self._tables, times)
+
+    def events(
+        self, start_ns: int, end_ns: int, node: str | None, kinds: Sequence[EventKind], limit: int
+    ) -> list[Event]:
         """As `Query.events`."""
         return self._messages(
             Event,
             "select json from events where time_ns >= ? and time_ns < ? and coalesce(node = ?, true) "
+            "and (len(?::varchar[]) = 0 or list_contains(?::varchar[], event)) "
             "order by time_ns desc, node, device_kind, device, event limit ?",
-            *(start_ns, end_ns, node, limit),
+            *(start_ns, end_ns, node, list(kinds), list(kinds), limit),
         )
 
     def gates(self) -> list[GateDecision]:

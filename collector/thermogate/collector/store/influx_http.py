@@ -100,6 +100,14 @@ class InfluxHttp:
         """Every series that a statement answers with."""
         return [series async for series in self.chunks(influxql, rows=0)]
 
+    async def statements(self, influxql: str) -> list[list[Series]]:
+        """The series of each of several statements, in their order; one may have none."""
+        form = {"db": self._settings.database, "epoch": "ns", "q": influxql}
+        async with self._request("POST", "/query", {}, form) as response:
+            if response.status >= 300:
+                raise StoreError(f"{self._url}: {response.status} {await _error_text(response)}")
+            return [result.series for result in self._results(await response.read())]
+
     async def chunks(self, influxql: str, *, rows: int) -> AsyncGenerator[Series, None]:
         """The same in pieces of up to `rows` rows, as they come; 0: all at once."""
         form = {"db": self._settings.database, "epoch": "ns", "q": influxql}
@@ -114,6 +122,9 @@ class InfluxHttp:
                         yield series
 
     def _decode(self, line: bytes) -> list[Series]:
+        return [series for result in self._results(line) for series in result.series]
+
+    def _results(self, line: bytes) -> list[Result]:
         try:
             answer = msgspec.json.decode(line, type=_Answer)
         except msgspec.MsgspecError as err:
@@ -121,7 +132,7 @@ class InfluxHttp:
         error = answer.error or next((result.error for result in answer.results if result.error), "")
         if error:
             raise StoreError(f"{self._url}: {error}")
-        return [series for result in answer.results for series in result.series]
+        return answer.results
 
     @asynccontextmanager
     async def _request(

@@ -1,17 +1,18 @@
 """Questions to InfluxDB in InfluxQL, the query language that 1.x, 2.x and 3.x all answer."""
 # ruff: noqa: S608 - names go through identifier(), texts through literal(), the rest are integers
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 
+from thermogate.collector.store import influx_usage
 from thermogate.collector.store.base import DAY_NS, matching_kinds
 from thermogate.collector.store.influx_http import InfluxHttp
 from thermogate.collector.store.influx_http import Series as HttpSeries
 from thermogate.collector.store.influx_text import identifier, literal, messages, points
 from thermogate.core.clock import Clock
 from thermogate.core.decision import GateDecision
-from thermogate.core.model import Event, Status
-from thermogate.core.query import Device, Ranked, Reduction, Series, SeriesPoint
+from thermogate.core.model import Event, EventKind, Status
+from thermogate.core.query import Device, DeviceTime, Ranked, Reduction, Series, SeriesPoint, Usage
 from thermogate.core.schema import MEASUREMENTS, Kind
 from thermogate.core.wire import Point
 
@@ -83,11 +84,24 @@ class InfluxQuery:
         ranked.sort(key=lambda one: (-one.value if largest else one.value, one.device))
         return ranked[:limit]
 
+    async def usage(self, times: Sequence[DeviceTime]) -> list[Usage | None]:
+        """As `Query.usage`."""
+        return await influx_usage.usage(self._http, times)
+
     async def events(
-        self, *, start_ns: int, end_ns: int, node: str | None = None, limit: int = 1000
+        self,
+        *,
+        start_ns: int,
+        end_ns: int,
+        node: str | None = None,
+        kinds: Sequence[EventKind] = (),
+        limit: int = 1000,
     ) -> list[Event]:
         """As `Query.events`."""
-        return messages(await self._newest("event", "node", node, start_ns, end_ns, limit), Event)
+        where = _within(start_ns, end_ns) + _is("node", node)
+        if kinds:
+            where += " AND (" + " OR ".join(f'"event" = {literal(kind)}' for kind in kinds) + ")"
+        return messages(await self._newest("event", where, limit), Event)
 
     async def gates(self) -> list[GateDecision]:
         """As `Query.gates`."""
@@ -98,9 +112,8 @@ class InfluxQuery:
         self, *, start_ns: int, end_ns: int, target: str | None = None, limit: int = 1000
     ) -> list[GateDecision]:
         """As `Query.decisions`."""
-        return messages(
-            await self._newest("decision", "target", target, start_ns, end_ns, limit), GateDecision
-        )
+        where = _within(start_ns, end_ns) + _is("target", target)
+        return messages(await self._newest("decision", where, limit), GateDecision)
 
     async def statuses(self) -> list[Status]:
         """As `Query.statuses`."""
@@ -129,12 +142,7 @@ class InfluxQuery:
         answer = await self._http.query(f'SHOW TAG VALUES FROM {identifier(kind)} WITH KEY = "node"')
         return sorted(value for series in answer for _, value in series.values)
 
-    async def _newest(
-        self, measurement: str, tag: str, value: str | None, start_ns: int, end_ns: int, limit: int
-    ) -> list[HttpSeries]:
-        where = _within(start_ns, end_ns)
-        if value is not None:
-            where += f" AND {identifier(tag)} = {literal(value)}"
+    async def _newest(self, measurement: str, where: str, limit: int) -> list[HttpSeries]:
         return await self._http.query(
             f'SELECT "json" FROM {identifier(measurement)} WHERE {where} ORDER BY time DESC LIMIT {limit}'
         )
@@ -142,3 +150,7 @@ class InfluxQuery:
 
 def _within(start_ns: int, end_ns: int) -> str:
     return f"time >= {start_ns} AND time < {end_ns}"
+
+
+def _is(tag: str, value: str | None) -> str:
+    return "" if value is None else f" AND {identifier(tag)} = {literal(value)}"

@@ -1,0 +1,101 @@
+"""The question what jobs did, asked of a store: their events first, then what their devices did."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from thermogate.core.clock import NS
+from thermogate.core.errors import ConfigError
+from thermogate.core.model import Event
+from thermogate.core.query import Query
+from thermogate.dashboard import job_spans, jobs
+from thermogate.dashboard.job_spans import JobSpan
+from thermogate.dashboard.jobs import JobRow
+from thermogate.dashboard.settings import DashboardSettings
+from thermogate.dashboard.times import END_OF_TIME_NS
+
+_PAGE = 5000
+_DAY_NS = 86_400 * NS
+
+
+class JobQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs: those on a device at some time of [start_ns, end_ns), the `limit` that began last.
+
+    `job` is a name ("slurm:123") or a manager's id ("123"). With `node` only what they did on it
+    counts, with `clip` only what they did in the range; else the whole of every job.
+    """
+
+    start_ns: int
+    end_ns: int
+    job: str | None = None
+    user: str | None = None
+    node: str | None = None
+    by_device: bool = False
+    clip: bool = False
+    limit: int = 100
+
+
+async def answer(
+    query: Query, question: JobQuestion, now_ns: int, settings: DashboardSettings
+) -> list[JobRow]:
+    """A row a job, or a device of a job; raises ConfigError when the range holds too much."""
+    statuses = await query.statuses()
+    events = await _events(query, question, settings)
+    spans = job_spans.spans(events, {status.node: status.online for status in statuses})
+    wanted = [span for span in spans if _is_wanted(span, question)]
+    counted = wanted if question.by_device else jobs.without_parts(wanted)
+    groups = jobs.groups(counted, by_device=question.by_device)[: question.limit]
+    start_ns, end_ns = (question.start_ns, question.end_ns) if question.clip else (0, END_OF_TIME_NS)
+    asked = [[jobs.asked(span, start_ns, end_ns, now_ns) for span in group] for group in groups]
+    usages = iter(await query.usage([time for times in asked for time in times]))
+    beside = jobs.by_device(spans)
+    periods = {status.node: status.period_s for status in statuses}
+    rows = [
+        jobs.row(
+            [
+                jobs.measured(
+                    span, time, next(usages), beside[span.device], periods.get(span.device.node, 1.0)
+                )
+                for span, time in zip(group, times, strict=True)
+            ]
+        )
+        for group, times in zip(groups, asked, strict=True)
+    ]
+    return [row for row in rows if row.until_ns >= question.start_ns]
+
+
+async def _events(query: Query, question: JobQuestion, settings: DashboardSettings) -> Sequence[Event]:
+    """Those of spans that may reach into the range. The end of one may be told long after it."""
+    around_ns = round(settings.job_look_back_days * _DAY_NS)
+    start_ns = max(0, question.start_ns - around_ns)
+    end_ns = min(END_OF_TIME_NS, question.end_ns + around_ns)
+    found: dict[tuple[str, ...], Event] = {}
+    limit = _PAGE
+    while True:
+        page = await query.events(
+            start_ns=start_ns,
+            end_ns=end_ns,
+            node=question.node,
+            kinds=("job_began", "job_ended"),
+            limit=limit,
+        )
+        found |= {(e.node, e.device_kind, e.device, e.event, str(e.time_ns)): e for e in page}
+        if len(page) < limit:
+            return list(found.values())
+        if len(found) > settings.job_events:
+            raise ConfigError(
+                f"from: over {settings.job_events} jobs began or ended around this range: "
+                "narrow it, or name a node"
+            )
+        if page[0].time_ns == page[-1].time_ns:
+            limit *= 2  # one instant fills the page
+        end_ns = page[-1].time_ns + 1  # others of that instant may be missing
+
+
+def _is_wanted(span: JobSpan, question: JobQuestion) -> bool:
+    return (
+        span.began_ns < question.end_ns
+        and (span.end_ns is None or span.end_ns >= question.start_ns)
+        and question.job in (None, span.job, span.job_id)
+        and question.user in (None, span.user)
+    )
