@@ -7,6 +7,8 @@ need() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing="$m
 need mosquitto mosquitto
 need influxd influxdb
 need chromium chromium
+need systemd-nspawn systemd-container
+need openssl openssl
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "installing$missing"

@@ -51,6 +51,8 @@ def test_the_wheel_holds_every_part_and_what_it_ships(wheel):
     assert "thermogate/dashboard/static/index.html" in names
     assert "thermogate/agent/recordings/monitor_gpu_light.csv" in names
     assert "thermogate/agent/recordings/LICENSE" in names
+    unit = zipfile.ZipFile(wheel).read("thermogate/cli/units/thermogate-agent.service")
+    assert unit == (ROOT / "systemd" / "thermogate-agent.service").read_bytes()
 
 
 def test_a_node_gets_a_light_agent_that_publishes(wheel, tmp_path):

@@ -9,7 +9,8 @@ import msgspec
 
 from thermogate.agent.config import AgentSettings
 from thermogate.analytics.config import AnalyticsSettings
-from thermogate.cli import rundir
+from thermogate.cli import credentials, rundir
+from thermogate.cli.checks.config import DoctorSettings
 from thermogate.collector.config import CollectorSettings
 from thermogate.core import config
 from thermogate.core.clock import NS
@@ -43,6 +44,7 @@ class ThermogateSettings(Settings, frozen=True):
     analytics: AnalyticsSettings = msgspec.field(default_factory=AnalyticsSettings)
     dashboard: DashboardSettings = msgspec.field(default_factory=DashboardSettings)
     up: UpSettings = msgspec.field(default_factory=UpSettings)
+    doctor: DoctorSettings = msgspec.field(default_factory=DoctorSettings)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,9 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load(args: argparse.Namespace, **flags: str | None) -> ThermogateSettings:
-    """File, environment, `--set`, then flags such as `mqtt.url`. Raises ConfigError."""
+    """File, environment, credentials, `--set`, then flags such as `mqtt.url`. Raises ConfigError."""
     given = {"data_dir": args.data_dir, **{name.replace("__", "."): value for name, value in flags.items()}}
-    sets = [*args.sets, *(f"{name}={value}" for name, value in given.items() if value is not None)]
+    flags_given = (f"{name}={value}" for name, value in given.items() if value is not None)
+    sets = [*credentials.as_sets(os.environ), *args.sets, *flags_given]
     return config.load(ThermogateSettings, file=args.config, environ=os.environ, sets=sets)
 
 
