@@ -23,11 +23,22 @@ COMMANDS = {
     "series": "show fields of a device over time",
     "top": "rank devices by a field over time",
     "events": "show what began and ended",
+    "jobs": "show what jobs used and how their devices fared",
     "gates": "show gate decisions with their reasons",
     "export": "write samples as CSV",
     "sub": "show what passes on the broker",
     "replay": "compute RLE of a recorded session, row by row",
+    "doctor": "check this node's agent, and say cause and cure",
 }
+
+
+_EXTRAS = {
+    "agent": "agent",
+    "doctor": "agent",
+    "collector": "collector,dashboard",
+    "analytics": "analytics",
+}
+"""What to install for a command whose packages are missing; for the others it is `up`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,9 +80,7 @@ def _import(command: str) -> ModuleType:
     except ModuleNotFoundError as err:
         if (err.name or "").startswith("thermogate."):
             raise
-        extra = {"agent": "agent", "collector": "collector,dashboard", "analytics": "analytics"}.get(
-            command, "up"
-        )
+        extra = _EXTRAS.get(command, "up")
         print(
             f"thermogate {command}: needs the package {err.name}: pip install 'thermogate[{extra}]'",
             file=sys.stderr,
