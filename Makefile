@@ -41,8 +41,8 @@ check: lint test ## what CI runs
 docs: env ## rewrite the generated pages
 	$(BIN)/python docs/generate.py
 
-bench: env ## make bench NAME=rle
-	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
+bench: env ## make bench NAME=agent-cost; ARGS for it
+	$(BIN)/python benchmarks/$(subst -,_,$(NAME)).py $(ARGS)
 
 clean:
 	rm -rf $(VENV) dist build test-artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis
