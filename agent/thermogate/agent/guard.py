@@ -13,6 +13,9 @@ from thermogate.core.model import EventKind, SourceReport
 
 log = logging.getLogger(__name__)
 
+_NEARLY = 0.95
+"""A tick that comes this near to the end of an interval is the one that is meant."""
+
 
 class Guard:
     """Opens a source, however late, and then reads it: for each tick `begin`, a wait, `collect`.
@@ -31,6 +34,7 @@ class Guard:
         self._worker = Worker[Any](source.name)
         self._call: Future[Any] | None = None
         self._asked_s = 0.0
+        self._read_s: float | None = None
         self._opened = False
         self._hung = False
         self._failing = False
@@ -43,9 +47,9 @@ class Guard:
     def begin(self, now_s: float) -> tuple[Future[Any] | None, list[SourceEvent]]:
         """Ask for a reading if it is time and no call is under way; and what changed since the last tick."""
         _, events = self.collect(now_s)
-        idle = self._opened and not self.report.found
-        if self._call is not None or (idle and now_s - self._asked_s < self._settings.idle_interval_s):
+        if self._call is not None or not self._due(now_s):
             return None, events
+        self._read_s = now_s
         return self._submit(self.source.read, now_s), events
 
     def collect(self, now_s: float) -> tuple[list[Reading], list[SourceEvent]]:
@@ -72,6 +76,11 @@ class Guard:
         if self._call is None:
             self.source.close()
         self._worker.stop()
+
+    def _due(self, now_s: float) -> bool:
+        found = not self._opened or self.report.found
+        interval_s = self.source.interval_s if found else self._settings.idle_interval_s
+        return self._read_s is None or now_s - self._read_s >= _NEARLY * interval_s
 
     def _submit(self, job: Callable[[], Any], now_s: float) -> Future[Any]:
         self._asked_s = now_s

@@ -121,7 +121,7 @@ _CPU = (
     _THROTTLED,
 )
 
-_STALLED = "Share of the last sample period in which {who} stalled for want of {what} (PSI)."
+_STALLED = "Share of the time since the sample before in which {who} stalled for want of {what} (PSI)."
 
 _NODE = (
     Field(

@@ -27,6 +27,7 @@ class Thermometer:
         self.opened = False
         self.frugal = False
         self.found = True
+        self.interval_s = 0.0
 
     def open(self):
         self.opening.wait()
@@ -204,12 +205,23 @@ async def test_a_source_that_has_found_nothing_is_asked_now_and_then_until_it_ha
     await next_tick(ticks, clock)
     for _ in range(10):
         await next_tick(ticks, clock, 1.0)
-    assert source.reads == 2
+    assert source.reads == 3
     report = SourceReport("thermometer", True, "one device")
     source.events = [SourceEvent("gpu_found", "gpu0 found", "gpu", "0", report=report)]
     for _ in range(10):
         await next_tick(ticks, clock, 1.0)
-    assert source.reads == 2 + 6
+    assert source.reads == 3 + 6
+
+
+async def test_a_source_is_asked_as_often_as_it_is_worth(source):
+    clock = FakeClock()
+    source.interval_s = 3.0
+    _, ticks = await ticking(clock, source)
+    read = [bool((await next_tick(ticks, clock)).readings)]
+    for late_s in (0.0, 0.02, 0.0, 0.0, 0.02, 0.0, 0.0):
+        clock.pass_time(late_s)
+        read.append(bool((await next_tick(ticks, clock, 1.0 - late_s)).readings))
+    assert read == [True, False, False, True, False, False, True, False]
 
 
 async def test_frugal_reaches_every_source(source):

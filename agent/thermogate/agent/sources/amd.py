@@ -43,6 +43,7 @@ class AmdSource:
     """
 
     name = "amd"
+    interval_s = 0.0
     frugal = False
 
     def __init__(self, settings: AmdSettings, host: HostSettings, clock: Clock) -> None:

@@ -51,6 +51,11 @@ class Source(Protocol):
     safety of the device needs."""
 
     @property
+    def interval_s(self) -> float:
+        """How often it is worth asking; 0: at every tick."""
+        ...
+
+    @property
     def name(self) -> str:
         """Short and stable: "nvml", "cpu"."""
         ...

@@ -31,6 +31,7 @@ class CpuSource:
     """
 
     name = "cpu"
+    interval_s = 0.0
     frugal = False
 
     def __init__(self, settings: CpuSettings, host: HostSettings, clock: Clock) -> None:

@@ -11,6 +11,9 @@ class HostSettings(Settings, frozen=True):
     one."""
     procfs_root: str = "/proc"
     """The kernel's statistics: processor time, memory, pressure."""
+    node_interval_s: float = 5.0
+    """How often memory and pressure are read on a node without a power meter. Pressure is counted by the
+    kernel, so that nothing between two readings is missed."""
     power_meter: str = ""
     """Which ACPI power meter measures the whole node, by its `power1_oem_info`; only a node with several
     needs it, since some of them measure parts of others."""

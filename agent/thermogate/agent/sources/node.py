@@ -19,10 +19,16 @@ class NodeSource:
 
     def __init__(self, host: HostSettings, clock: Clock) -> None:
         self._timeout_s = host.power_timeout_s
+        self._interval_s = host.node_interval_s
         self._clock = clock
         self._meter = PowerMeter(Path(host.sysfs_root), host.power_meter)
         self._memory = MemoryReader(Path(host.procfs_root))
         self._pressure = PressureReader(Path(host.procfs_root))
+
+    @property
+    def interval_s(self) -> float:
+        """Power is worth every tick, memory and pressure are not: pressure is exact over any time."""
+        return 0.0 if self._meter.found else self._interval_s
 
     @property
     def devices(self) -> tuple[DeviceInfo, ...]:

@@ -31,6 +31,7 @@ class NvidiaSource:
     """
 
     name = "nvml"
+    interval_s = 0.0
 
     def __init__(self, settings: NvidiaSettings, host: HostSettings, clock: Clock) -> None:
         self.frugal = False

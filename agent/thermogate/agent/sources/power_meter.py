@@ -28,6 +28,11 @@ class PowerMeter:
         self._answer: Future[int | None] | None = None
         self._late = False
 
+    @property
+    def found(self) -> bool:
+        """Whether there is a meter to read."""
+        return self._path is not None
+
     def open(self) -> str:
         """Find the meter. What was found or why nothing was, for a person."""
         meters = list(self._meters())
