@@ -218,3 +218,18 @@ async def test_a_missing_credential_file_is_named(options, named):
     with pytest.raises(ConfigError, match=named):
         async with MqttClient(MqttSettings(**options), client_id="x"):
             pass
+
+
+async def test_a_message_too_large_to_be_ours_is_not_taken_into_memory_and_is_told(tmp_path):
+    with mosquitto(tmp_path) as url:
+        async with client(url, "pub") as pub:
+            await within(pub.wait_connected())
+            await within(pub.publish("t/ack", bytes(1_000_000), retain=True))
+            async with client(url, "taker", subscribe=("t/ack",)) as taker:
+                (message,) = await receive(taker, 1)
+            await within(pub.publish("t/ack", bytes(4_000_000), retain=True))
+            async with client(url, "sub", subscribe=("t/ack",)) as sub, asyncio.timeout(20):
+                while "4,000" not in sub.last_problem:
+                    await asyncio.sleep(0.01)
+    assert len(message.payload) == 1_000_000
+    assert "set max_packet_size at the broker" in sub.last_problem

@@ -18,7 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from thermogate.core.errors import NotConnectedError
-from thermogate.core.mqtt_explain import DroppedError, LostError, RefusedError, SilentError
+from thermogate.core.mqtt_explain import DroppedError, LostError, RefusedError, SilentError, TooLargeError
 from thermogate.core.mqtt_message import Message, Session
 from thermogate.core.mqtt_settings import MqttSettings, parse_url
 
@@ -30,6 +30,8 @@ lose the last words."""
 _GOODBYE_S = 2.0
 """A broker that has not taken the goodbye itself by then is left without."""
 _KEEPALIVE_TIMEOUT = 141
+_MAX_PACKET_BYTES = 1 << 20
+"""16 times the largest payload (core.wire): what is larger is not ours, and would cost a node its memory."""
 
 
 class Hooks(NamedTuple):
@@ -42,6 +44,15 @@ class Hooks(NamedTuple):
     """The broker has the message with this number."""
     turn: Callable[["Connection"], None]
     """About once a second."""
+
+
+class _Paho(paho.Client):
+    """paho, which otherwise takes packets of up to 256 MiB into memory before anybody can look at them."""
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize > _MAX_PACKET_BYTES:
+            raise TooLargeError(f"the broker sends a message of {bufsize:,} bytes")
+        return super()._sock_recv(bufsize)
 
 
 class Connection:
@@ -123,7 +134,7 @@ class Connection:
 
     def _client(self) -> paho.Client:
         session = self._session
-        client = paho.Client(
+        client = _Paho(
             CallbackAPIVersion.VERSION2,
             client_id=session.client_id,
             protocol=paho.MQTTv311,

@@ -41,6 +41,10 @@ class SilentError(NotConnectedError):
     """Nothing has come from the broker for longer than the keepalive."""
 
 
+class TooLargeError(NotConnectedError):
+    """The broker sends a packet that no part of thermogate has sent."""
+
+
 def explain(error: BaseException, settings: MqttSettings) -> str:
     """One sentence with cause and cure of an error that connecting raised or a connection ended with."""
     match error:
@@ -52,6 +56,8 @@ def explain(error: BaseException, settings: MqttSettings) -> str:
             why = f"the connection was lost{_how(error)}: connecting again"
         case SilentError():
             why = f"nothing was heard for {settings.keepalive_s} s: is the broker or the network stuck?"
+        case TooLargeError():
+            why = f"{error}: set max_packet_size at the broker, and clear what is retained there"
         case DroppedError():
             why = _dropped(error, settings)
         case ssl.SSLError():

@@ -19,7 +19,8 @@ ROOT = "thermogate/v1"
 MAX_PAYLOAD_BYTES = 64 * 1024
 """About 30 times what a node with 8 GPUs sends in a second."""
 
-_NAME = r"[A-Za-z0-9._-]{1,128}"
+_NAME = r"(?!\.\.?(?![A-Za-z0-9._-]))[A-Za-z0-9._-]{1,128}"
+"""Not "." and "..": a node's spool is a folder of its name."""
 _NAME_RE = re.compile(_NAME)
 _LARGEST = 1e308
 """Numbers are below this, so that none on the wire reads as infinite."""
@@ -71,7 +72,8 @@ def is_name(text: str) -> bool:
 
 def to_name(text: str) -> str:
     """`text` made fit for a topic level or tag value: other characters become "-"."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-")[:128] or "unknown"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-")[:128]
+    return name if is_name(name) else "unknown"
 
 
 def node_topic(node: str, leaf: str) -> str:

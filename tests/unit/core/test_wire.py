@@ -122,6 +122,19 @@ def test_any_text_becomes_a_name(text):
     assert wire.is_name(wire.to_name(text))
 
 
+@pytest.mark.parametrize("text", [".", ".."])
+def test_what_a_folder_cannot_be_called_is_no_name(text):
+    assert not wire.is_name(text)
+    assert wire.to_name(text) == "unknown"
+    with pytest.raises(WireError):
+        wire.split_topic(f"thermogate/v1/node/{text}/telemetry")
+    line = wire.format_header(text, "ab", 1) + f"gpu,node={text},device=0 temp_c=60.0 1\n".encode()
+    with pytest.raises(WireError):
+        wire.check_telemetry(text, line)
+    assert wire.is_name("...")
+    assert wire.is_name("..x")
+
+
 def test_a_json_message_that_is_not_its_type_is_a_wire_error_that_names_the_field():
     with pytest.raises(WireError, match=r"Ack.*stored"):
         wire.decode(b'{"spool": "ab", "stored": [[1, "x"]]}', Ack)
