@@ -6,7 +6,7 @@ from thermogate.core import wire
 from thermogate.core.errors import WireError
 from thermogate.core.model import Ack
 
-NAMES = st.from_regex(r"[A-Za-z0-9._-]{1,128}", fullmatch=True)
+NAMES = st.from_regex(r"[A-Za-z0-9._-]{1,128}", fullmatch=True).filter(lambda name: name not in (".", ".."))
 RESERVED = {"node", "device", "model", "origin", "time", "time_ns"}
 FIELD_NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,63}", fullmatch=True).filter(lambda name: name not in RESERVED)
 NUMBERS = st.floats(-1e308, 1e308, exclude_min=True, exclude_max=True)
