@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
 
 from thermogate.agent.budget import BudgetSettings
 from thermogate.agent.config import AgentSettings
@@ -16,9 +19,9 @@ from thermogate.agent.uplink import Uplink
 from thermogate.core import __version__
 from thermogate.core.clock import Clock
 from thermogate.core.errors import NotConnectedError
-from thermogate.core.model import DeviceInfo, SourceReport, Status
+from thermogate.core.model import DeviceInfo, Event, SourceReport, Status
 from thermogate.core.mqtt import MqttClient, MqttSettings, Will
-from thermogate.core.wire import encode, node_topic
+from thermogate.core.wire import encode, node_topic, split_lines
 
 log = logging.getLogger(__name__)
 
@@ -108,11 +111,11 @@ class Agent:
         lines, events = self._pipeline.step(tick.readings, tick.time_ns, tick.elapsed_s)
         own_line, own_events = self._selfstats.step(tick)
         lines, events = lines + own_line, events + own_events
-        if lines:
-            self._keep("telemetry", lines.encode())
+        for part in split_lines(lines):
+            self._keep("telemetry", part)
         if self._jobs is not None:
             events += self._jobs.step(_users(tick), tick.time_ns)
-        for event in (*tick.events, *events):
+        for event in apart((*tick.events, *events)):
             self._keep("event", encode(event))
         self._heartbeat()
 
@@ -156,3 +159,13 @@ class Agent:
 
 def _users(tick: Tick) -> dict[DeviceKey, tuple[int, ...]]:
     return {(r.kind, r.device): r.pids for r in tick.readings if r.pids is not None}
+
+
+def apart(events: Iterable[Event]) -> Iterator[Event]:
+    """The same events, those of one kind on one device at one instant a nanosecond apart: a store tells
+    events apart by these three."""
+    said: Counter[tuple[str, str, str, int]] = Counter()
+    for event in events:
+        key = (event.event, event.device_kind, event.device, event.time_ns)
+        yield msgspec.structs.replace(event, time_ns=event.time_ns + said[key])
+        said[key] += 1

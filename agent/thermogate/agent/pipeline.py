@@ -10,7 +10,6 @@ from thermogate.agent.config import RleSettings
 from thermogate.agent.sources.base import Reading
 from thermogate.agent.throttle import ThrottleSettings
 from thermogate.core import profiles
-from thermogate.core.clock import NS
 from thermogate.core.model import DeviceInfo, Event, EventKind, Origin
 from thermogate.core.wire import format_line
 
@@ -30,7 +29,7 @@ class _Load:
         self.params = params
         self.state = profiles.initial(params)
         self.elapsed_s: float | None = None
-        self.collapse_since_ns: int | None = None
+        self.collapse_since_s: float | None = None
 
 
 class Pipeline:
@@ -72,7 +71,7 @@ class Pipeline:
             fields = dict(reading.fields)
             if result is not None:
                 fields.update(_rle_fields(result))
-                events += self._collapse_edge(reading, result, time_ns)
+                events += self._collapse_edge(reading, result, time_ns, elapsed_s)
             events += self._throttle_edge(reading, time_ns, elapsed_s)
             lines.append(
                 format_line(
@@ -106,8 +105,9 @@ class Pipeline:
         known_power_w, known_limit_c = self._limits.get(key, (None, None))
         rated_power_w = fields.get("power_limit_w", known_power_w)
         temp_limit_c = fields.get("temp_limit_c", known_limit_c)
+        rated_power_w = max(0.0, rated_power_w or 0.0)
         powerless = not rated_power_w and self._settings.profile != "headroom"
-        if not temp_limit_c or powerless:
+        if not temp_limit_c or temp_limit_c < 0 or powerless:
             return None
         limits = (rated_power_w, temp_limit_c)
         load = self._loads.get(key)
@@ -130,10 +130,12 @@ class Pipeline:
         text = f"{reading.kind}{reading.device} {edge.text}"
         return [self._event(edge.event, reading, text, time_ns, edge.data)]
 
-    def _collapse_edge(self, reading: Reading, result: profiles.Result, time_ns: int) -> list[Event]:
+    def _collapse_edge(
+        self, reading: Reading, result: profiles.Result, time_ns: int, elapsed_s: float
+    ) -> list[Event]:
         load = self._loads[reading.kind, reading.device]
-        since_ns = load.collapse_since_ns
-        if result.collapse == (since_ns is not None):
+        since_s = load.collapse_since_s
+        if result.collapse == (since_s is not None):
             return []
         peak = result.rolling_peak
         data: dict[str, float | str] = {
@@ -143,13 +145,13 @@ class Pipeline:
         }
         share = f"RLE {result.rle_smoothed:.3f} against a peak of {peak:.3f}"
         if result.collapse:
-            load.collapse_since_ns = time_ns
+            load.collapse_since_s = elapsed_s
             text = (
                 f"{reading.kind}{reading.device} collapsed: {share}, {result.t_sustain_s:.0f} s to its limit"
             )
             return [self._event("collapse_began", reading, text, time_ns, data)]
-        load.collapse_since_ns = None
-        lasted_s = (time_ns - (since_ns or time_ns)) / NS
+        load.collapse_since_s = None
+        lasted_s = elapsed_s - (elapsed_s if since_s is None else since_s)
         text = f"{reading.kind}{reading.device} recovered after {lasted_s:.0f} s: {share}"
         return [self._event("collapse_ended", reading, text, time_ns, data | {"lasted_s": lasted_s})]
 

@@ -78,7 +78,9 @@ class SelfStats:
         """Leave out optional sensors, or take them in again, as the agent's own cost asks."""
         if self._budgeted is None:
             return []
-        catching_up = self._spool.depth > self._settings.uplink.window
+        uplink, acked_s = self._settings.uplink, self._uplink.ack_age_s
+        heard = acked_s is not None and acked_s < uplink.ack_timeout_s
+        catching_up = heard and self._spool.depth > uplink.window
         self._budget, change = budget.step(
             self._budgeted, self._budget, tick.elapsed_s, self._cpu_s(), catching_up=catching_up
         )

@@ -17,11 +17,14 @@ from thermogate.core.schema import INTEGER_FIELDS, MEASUREMENTS, VERSION
 
 ROOT = "thermogate/v1"
 MAX_PAYLOAD_BYTES = 64 * 1024
-"""About 30 times what a node with 8 GPUs sends in a second."""
+"""About 8 times what a node with 8 GPUs sends in a second."""
+_MAX_LINES_BYTES = MAX_PAYLOAD_BYTES - 256
+"""The header takes less than the rest."""
 
 _NAME = r"(?!\.\.?(?![A-Za-z0-9._-]))[A-Za-z0-9._-]{1,128}"
 """Not "." and "..": a node's spool is a folder of its name."""
 _NAME_RE = re.compile(_NAME)
+_LARGEST_INT = 10**18
 _LARGEST = 1e308
 """Numbers are below this, so that none on the wire reads as infinite."""
 _EXPONENT = rb"e(?:-[0-9]{1,3}|\+?(?:[0-9]{1,2}|[12][0-9]{2}|30[0-7]))"
@@ -115,7 +118,8 @@ def format_line(
         if value is None:
             continue
         if name in INTEGER_FIELDS:
-            parts.append(f"{name}={int(value)}i")
+            if abs(int(value)) < _LARGEST_INT:  # else "unknown" as all ones, and one such refuses the message
+                parts.append(f"{name}={int(value)}i")
         elif -_LARGEST < value < _LARGEST:  # False for NaN
             parts.append(f"{name}={float(value)!r}")
         else:
@@ -126,6 +130,20 @@ def format_line(
     tags += f",model={model}" if model else ""
     tags += f",origin={origin}" if origin else ""
     return f"{measurement},node={node}{tags} {','.join(parts)} {time_ns}\n"
+
+
+def split_lines(lines: str) -> list[bytes]:
+    """The lines in as few parts as there have to be for each to fit a payload; [] when there are none."""
+    if len(lines) <= _MAX_LINES_BYTES:  # characters are bytes here
+        return [lines.encode()] if lines else []
+    parts: list[bytes] = []
+    part = bytearray()
+    for line in lines.encode().splitlines(keepends=True):
+        if part and len(part) + len(line) > _MAX_LINES_BYTES:
+            parts.append(bytes(part))
+            part.clear()
+        part += line
+    return [*parts, bytes(part)]
 
 
 def format_header(node: str, spool: str, seq: int, *, ack: bool = False) -> bytes:

@@ -138,3 +138,25 @@ def test_throttling_is_an_event_when_it_begins_and_one_when_it_is_over():
         ("throttle_began", "0", "gpu0 is slowed down by temperature (hardware) at 90 C"),
         ("throttle_ended", "0", "gpu0 runs freely again after 4 s"),
     ]
+
+
+@pytest.mark.parametrize("limit_c", [-5.0, 0.0])
+def test_a_limit_that_cannot_be_is_none(limit_c):
+    fields = {"util_ratio": 0.5, "temp_c": 50.0, "power_w": 100.0, "temp_limit_c": limit_c}
+    lines, _ = pipeline().step([gpu(**fields)], T0, 1.0)
+    assert "rle" not in points(lines)[0].fields
+    lines, _ = pipeline().step([gpu(util_ratio=0.5, temp_c=50.0, power_w=1.0, power_limit_w=-3.0)], T0, 1.0)
+    assert "rle" not in points(lines)[0].fields
+
+
+def test_a_clock_that_is_set_does_not_change_how_long_a_collapse_lasted():
+    made = pipeline()
+    seen = []
+    for second in range(90):
+        steep = 62 <= second < 80
+        fields = {"util_ratio": 0.65 if steep else 0.98, "temp_c": 60.0, "power_w": 690.0 if steep else 350.0}
+        fields["temp_c"] += (second - 61) * steep
+        set_back_ns = 3600 * 10**9 if second > 75 else 0
+        seen += made.step([gpu(**fields)], T0 + second * 10**9 - set_back_ns, float(second))[1]
+    (ended,) = [event for event in seen if event.event == "collapse_ended"]
+    assert 0 < ended.data["lasted_s"] < 30

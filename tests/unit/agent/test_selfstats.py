@@ -116,3 +116,18 @@ def test_what_was_dropped_is_told_with_how_much_how_old_and_why(tmp_path):
     assert event.data["dropped_count"] == 5.0
     assert event.data["oldest_s"] == pytest.approx(7214.0, abs=60)
     assert event.time_ns == agent.clock.utc_ns() - 10 * NS
+
+
+@pytest.mark.parametrize(("ack_age_s", "sheds"), [(1.0, False), (None, True), (3600.0, True)])
+def test_a_backlog_that_is_being_sent_is_no_sensors_fault_but_one_that_waits_is_none_at_all(
+    tmp_path, ack_age_s, sheds
+):
+    agent = Agent(tmp_path / "spool", budget=BUDGET)
+    agent.uplink.ack_age_s = ack_age_s
+    with agent.spool:
+        for _ in range(SETTINGS.uplink.window + 1):
+            agent.spool.append("telemetry", b"x")
+        for _ in range(20):
+            agent.cpu_s += 0.5
+            agent.pass_time(10.0)
+    assert agent.feed.frugal == sheds

@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from tests.unit.analytics.making import Watched, at, collapsing, event, heating, point, trace
+from thermogate.analytics.policies.base import MAX_DEVICES
 from thermogate.core.decision import State
 
 
@@ -132,4 +133,4 @@ def test_heat_is_told_before_collapse():
 def test_devices_that_never_were_cannot_fill_the_memory():
     node = Watched()
     node.hear(*[event(1, "gpu_lost", device=f"gpu{number}") for number in range(1000)])
-    assert len(node.state.faults) == 64
+    assert len(node.state.faults) == MAX_DEVICES

@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from thermogate.core.config import Settings, load
+from thermogate.core.config import Settings, first_line, load
 from thermogate.core.errors import ConfigError
 
 
@@ -68,3 +68,15 @@ def test_a_wrong_environment_variable_is_named():
 def test_a_wrong_set_is_named(item):
     with pytest.raises(ConfigError, match="--set"):
         load(Outer, sets=["uplink.window=5", item])
+
+
+def test_a_secret_is_the_first_line_of_its_file(file):
+    assert first_line(str(file(" hunter2 \nnote\n")), "mqtt.password_file") == "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("/dev/null", "is empty"), ("/nowhere", "cannot read a secret: .*No such file")]
+)
+def test_a_secret_that_is_not_there_is_named_by_setting_and_file(name, said):
+    with pytest.raises(ConfigError, match=rf"^mqtt\.password_file {name}: {said}"):
+        first_line(name, "mqtt.password_file")

@@ -151,3 +151,18 @@ def test_any_bytes_are_an_ack_or_a_wire_error(body):
         assert isinstance(wire.decode(body, Ack), Ack)
     except WireError:
         pass
+
+
+def test_an_integer_that_is_all_ones_is_left_out_instead_of_refusing_the_message():
+    fields = {"temp_c": 60.0, "mem_used_bytes": 2**64 - 1}
+    line = wire.format_line("gpu", "n17", "0", "", None, fields, 1)
+    assert line == "gpu,node=n17,device=0 temp_c=60.0 1\n"
+
+
+@pytest.mark.parametrize("count", [0, 1, 80, 400])
+def test_lines_are_split_where_a_payload_ends_and_none_is_lost(count):
+    line = wire.format_line("gpu", "n17", "0", "", None, {f"f{n}": 1.5 for n in range(90)}, 1)
+    parts = wire.split_lines(line * count)
+    assert b"".join(parts) == (line * count).encode()
+    for part in parts:
+        wire.check_telemetry("n17", wire.format_header("n17", "f" * 32, 10**17, ack=True) + part)

@@ -118,7 +118,7 @@ class AmdSource:
 
     def _with_processes(self, readings: list[Reading]) -> list[Reading]:
         now_s = self._clock.steady_s()
-        if not readings or self.frugal or now_s < self._processes_due_s:
+        if not readings or now_s < self._processes_due_s:
             return readings
         self._processes_due_s = now_s + self._settings.processes_interval_s
         by_address = self._kfd.read()

@@ -40,7 +40,7 @@ class KfdProcesses:
             names = os.listdir(self._root / "proc")  # noqa: PTH208 - of names only
         except OSError:
             return []
-        return [int(name) for name in names if name.isdigit()]
+        return [int(name) for name in names if name.isdecimal()]
 
     def _addresses(self) -> dict[int, str]:
         """PCI address by GPUID, read anew when KFD says that its topology has changed.

@@ -62,9 +62,10 @@ class CpuSource:
     def read(self) -> tuple[list[Reading], list[SourceEvent]]:
         """One reading for each package that measures anything now; nothing of this kind has events."""
         packages: dict[int, Fields] = {}
+        now_s = self._clock.steady_s()
         temps = self._hwmon.read()
-        usage = self._usage.read(frugal=self.frugal)
-        power = self._rapl.read(self._clock.steady_s())
+        usage = self._usage.read(now_s, frugal=self.frugal)
+        power = self._rapl.read(now_s)
         for part in (usage, power, temps, self._throttle.read(self._margins_c(temps))):
             _merge(packages, part)
         return [

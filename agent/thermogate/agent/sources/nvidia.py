@@ -26,8 +26,8 @@ class NvidiaSource:
     as long as the agent runs: a GPU that is unplugged keeps its number, one that comes back has it
     again, and a new one takes NVML's number if that is free, else the lowest that is.
 
-    While `frugal`, memory in use, clocks, fan, performance state, ECC counts, MIG instances and
-    processes are left out.
+    While `frugal`, memory in use, clocks, fan, performance state, ECC counts and MIG instances are left
+    out. Processes are not: jobs would end where they are not looked for.
     """
 
     name = "nvml"
@@ -128,8 +128,10 @@ class NvidiaSource:
         """Whether NVML may be shut down and started, if that is needed."""
         if self._driver.up and not self._driver.stale:
             return False
+        if self._any_busy():  # perhaps for ever: the others' XIDs are listened to meanwhile
+            return False
         self._listener.watch({})
-        return self._listener.idle and not self._any_busy()
+        return self._listener.idle
 
     def _note_start(self) -> None:
         """NVML has been started: every GPU has to be looked up, and there may be new ones."""
@@ -172,7 +174,7 @@ class NvidiaSource:
         for probe in self._probes:
             probe.frugal = self.frugal
         answer = sweep(self._watches, self._crew, self._settings.read_timeout_s)
-        if not self._driver.stale:  # else the listener is to let go
+        if not self._driver.stale or self._any_busy():  # else the listener is to let go
             handles = {probe.info.device: probe.handle for probe in self._probes}
             self._listener.watch({device: gpu for device, gpu in handles.items() if gpu is not None})
         return answer

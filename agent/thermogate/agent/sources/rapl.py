@@ -24,6 +24,9 @@ _MAX_INTERVAL_S = 60.0
 """Power over a longer interval is left out: counters of 65.5 kJ wrap in 65 s at 1 kW, and a second
 wrap cannot be seen."""
 
+_MOST_W = 10_000.0
+"""More than any package draws: a counter that would have used more since it was read has not wrapped."""
+
 _UNLIMITED_UW = 4_000_000_000
 """Boards that set no long-term limit write the highest that the register holds, 4090 W or more; then
 `constraint_0_max_power_uw`, the power that the package is designed for (TDP), is its rated power."""
@@ -37,16 +40,24 @@ class _Zone:
         self.counter = counter
         self._range_uj = range_uj
         self._last_uj = 0
+        self._last_s = 0.0
+        self.anew = False
+        """Whether the counter stepped back at the last reading, so that the energy since is unknown."""
         self._wrapped_uj = 0
 
-    def energy_uj(self) -> int | None:
+    def energy_uj(self, now_s: float) -> int | None:
         """Energy since the counter began; None when it cannot be read now."""
         now_uj = self.counter.read()
         if now_uj is None:
             return None
-        if now_uj < self._last_uj:
+        went_back = now_uj < self._last_uj
+        used_uj = now_uj - self._last_uj + (self._range_uj if went_back else 0)
+        self.anew = went_back and used_uj > _MOST_W * 1e6 * (now_s - self._last_s)
+        if self.anew:  # the sum goes on from here
+            self._wrapped_uj += self._last_uj - now_uj
+        elif went_back:
             self._wrapped_uj += self._range_uj
-        self._last_uj = now_uj
+        self._last_uj, self._last_s = now_uj, now_s
         return self._wrapped_uj + now_uj
 
 
@@ -82,8 +93,10 @@ class RaplReader:
         """
         energy_uj: dict[_Key, int | None] = {}
         for zone in self._zones:
-            before, now = energy_uj.get(zone.key, 0), zone.energy_uj()
+            before, now = energy_uj.get(zone.key, 0), zone.energy_uj(now_s)
             energy_uj[zone.key] = None if before is None or now is None else before + now
+            if zone.anew:
+                self._last.pop(zone.key, None)
         packages: dict[int, Fields] = {}
         for key, uj in energy_uj.items():
             if uj is not None:

@@ -1,5 +1,6 @@
 """Reading the kernel's small files below /sys and /proc."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def read_int(path: Path | str) -> int | None:
 
 def numbered(directory: Path, prefix: str) -> list[Path]:
     """Entries named `prefix` and a number, in the order of the numbers; [] when there are none."""
-    found = [path for path in directory.glob(f"{prefix}*") if path.name.removeprefix(prefix).isdigit()]
+    found = [path for path in directory.glob(f"{prefix}*") if path.name.removeprefix(prefix).isdecimal()]
     return sorted(found, key=lambda path: int(path.name.removeprefix(prefix)))
 
 
@@ -46,8 +47,18 @@ class KernelFile:
         self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
 
     def contents(self, most: int) -> bytes:
-        """The first `most` bytes as they are now. Raises OSError with what the driver says."""
-        return os.pread(self._fd, most, 0)
+        """The first `most` bytes as they are now. Raises OSError with what the driver says.
+
+        A file whose device went, as a CPU that was taken offline, is opened again once it is back.
+        """
+        try:
+            return os.pread(self._fd, most, 0)
+        except OSError as err:
+            if err.errno not in (errno.ENODEV, errno.EBADF):
+                raise
+            self.close()
+            self.open()
+            return os.pread(self._fd, most, 0)
 
     def close(self) -> None:
         """Close the file if it is open."""

@@ -11,7 +11,7 @@ def online_cpus(sysfs: Path) -> list[int]:
     cpus: list[int] = []
     for part in (read_text(sysfs / "devices/system/cpu/online") or "").split(","):
         first, _, last = part.partition("-")
-        if first.isdigit():
+        if first.isdecimal():
             cpus += range(int(first), int(last or first) + 1)
     return cpus
 

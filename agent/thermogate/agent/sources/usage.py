@@ -8,6 +8,9 @@ from thermogate.agent.sources.base import Fields
 from thermogate.agent.sources.sysfs import ValueFile
 from thermogate.agent.sources.topology import is_first_thread, online_cpus, package_of
 
+_MAX_INTERVAL_S = 10.0
+"""A mean over longer is no sample: RLE begins afresh after as long (agent.rle.max_gap_s)."""
+
 CpuTime = tuple[float, float]
 """Seconds that a CPU was busy, and seconds in all, since the node booted."""
 
@@ -35,6 +38,7 @@ class UsageReader:
         self._clock_cpus = clock_cpus
         self._packages: list[int] = []
         self._before: list[CpuTime] = []
+        self._read_s = 0.0
         self._clocks: list[tuple[int, ValueFile]] = []
 
     @property
@@ -55,16 +59,16 @@ class UsageReader:
         packages = len(self.packages)
         return missing or f"utilization of {count} CPUs in {packages} package" + "s" * (packages > 1)
 
-    def read(self, *, frugal: bool = False) -> dict[int, Fields]:
+    def read(self, now_s: float, *, frugal: bool = False) -> dict[int, Fields]:
         """What each package did; no utilization at the first reading or when CPUs came or went.
 
         `frugal` leaves the clocks alone.
         """
-        fields: dict[int, Fields] = {package: {} for package in self.packages}
-        for package, util in self._utilization().items():
-            fields[package]["util_ratio"] = util
+        fields: dict[int, Fields] = {}
+        for package, util in self._utilization(now_s).items():
+            fields.setdefault(package, {})["util_ratio"] = util
         for package, hz in {} if frugal else self._mean_clocks().items():
-            fields[package]["clock_hz"] = hz
+            fields.setdefault(package, {})["clock_hz"] = hz
         return fields
 
     def close(self) -> None:
@@ -104,12 +108,15 @@ class UsageReader:
                     continue
                 self._clocks.append((package, clock))
 
-    def _utilization(self) -> dict[int, float]:
+    def _utilization(self, now_s: float) -> dict[int, float]:
         before, now = self._before, self._times()
-        self._before = now
+        over_s = now_s - self._read_s
+        self._before, self._read_s = now, now_s
         if now and len(now) != len(self._packages):
             self._place(len(now))
-        if len(before) != len(now):
+            if len(online_cpus(self._sysfs)) != len(now):  # CPUs come or go: which is which is not known yet
+                self._packages = []
+        if len(before) != len(now) or not self._packages or over_s > _MAX_INTERVAL_S:
             return {}
         busy = dict.fromkeys(self._packages, 0.0)
         total = dict.fromkeys(self._packages, 0.0)

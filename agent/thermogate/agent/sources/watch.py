@@ -93,6 +93,35 @@ class Silence:
         return SourceEvent(event, text, self._kind, self._device, {"call": self._hung_in, "hung_s": hung_s})
 
 
+class _Lateness:
+    """Says when a device answers, but only after its tick: it has no samples, and does not hang."""
+
+    def __init__(self, name: str, told_after_s: float, kind: Kind, device: str) -> None:
+        self._name = name
+        self._told_after_s = told_after_s
+        self._kind: Kind = kind
+        self._device = device
+        self._since_s: float | None = None
+        self._told = False
+
+    def late(self, now_s: float) -> list[SourceEvent]:
+        """It has answered since its tick."""
+        if self._since_s is None:
+            self._since_s = now_s
+        if self._told or now_s - self._since_s < self._told_after_s:
+            return []
+        self._told = True
+        text = f"{self._name} answers later than a tick waits for it: it has no samples"
+        return [SourceEvent("source_failed", text, self._kind, self._device)]
+
+    def in_time(self) -> list[SourceEvent]:
+        """It has answered within its tick."""
+        told, self._since_s, self._told = self._told, None, False
+        if not told:
+            return []
+        return [SourceEvent("source_back", f"{self._name} answers in time again", self._kind, self._device)]
+
+
 class Watch:
     """Reads one device once a tick and says when it hangs, is lost, or comes back.
 
@@ -109,6 +138,9 @@ class Watch:
         self._name = f"{probe.info.kind}{probe.info.device}"
         self._silence = Silence(self._name, hung_after_s, probe.info.kind, probe.info.device)
         self._asked = False
+        self._owes = False
+        self._lateness = _Lateness(self._name, hung_after_s, probe.info.kind, probe.info.device)
+        self._late_events: list[SourceEvent] = []
         self._answer: list[Reading] | BaseException = []
         self._lost_since_s: float | None = None
 
@@ -122,7 +154,10 @@ class Watch:
         self._asked = not self.busy
         if self._asked:
             self.busy = True
-            self._silence.begin(self._clock.steady_s())
+            now_s = self._clock.steady_s()
+            if self._owes:
+                self._late_events = self._silence.end(now_s) + self._lateness.late(now_s)
+            self._silence.begin(now_s)
         return self._asked
 
     def run(self) -> None:
@@ -140,11 +175,13 @@ class Watch:
     def collect(self) -> tuple[list[Reading], list[SourceEvent]]:
         """What the device has answered by now, [] when nothing, and what has changed."""
         now_s = self._clock.steady_s()
-        if self.busy:
-            return [], self._silence.check(now_s, self.probe.doing)
+        events, self._late_events = self._late_events, []
+        self._owes = self.busy
+        if self._owes:
+            return [], events + self._silence.check(now_s, self.probe.doing)
         if not self._asked:
-            return [], []
-        events = self._silence.end(now_s)
+            return [], events
+        events += self._silence.end(now_s) + self._lateness.in_time()
         answer = self._answer
         if isinstance(answer, DeviceLostError):
             self.error = str(answer)

@@ -15,8 +15,8 @@ from thermogate.core.wire import Point
 P = TypeVar("P", contravariant=True)
 S = TypeVar("S")
 
-MAX_DEVICES = 64
-"""Devices of one node; more than any server has, so that no message can fill the memory."""
+MAX_DEVICES = 256
+"""Devices of one node, with MIG instances: more than any server has. No message can fill the memory."""
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):

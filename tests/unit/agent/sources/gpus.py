@@ -10,7 +10,7 @@ from thermogate.agent.sources.base import Reading, SourceEvent
 from thermogate.agent.sources.host import HostSettings
 from thermogate.agent.sources.nvidia import NvidiaSettings, NvidiaSource
 
-NOT_SUPPORTED, TIMEOUT, FUNCTION_NOT_FOUND, IS_LOST, UNKNOWN = 3, 10, 13, 15, 999
+NOT_SUPPORTED, TIMEOUT, FUNCTION_NOT_FOUND, IS_LOST, RESET_REQUIRED, UNKNOWN = 3, 10, 13, 15, 16, 999
 
 HOST = HostSettings()
 PATIENT = NvidiaSettings(read_timeout_s=5.0)

@@ -10,6 +10,7 @@ from tests.unit.agent.sources.cpu_source import Stat, over, values
 from tests.unit.agent.sources.sysfs_tree import Tree
 from thermogate.agent.sources.cpu import CpuSettings, CpuSource
 from thermogate.agent.sources.host import HostSettings
+from thermogate.agent.sources.sysfs import ValueFile
 from thermogate.agent.sources.topology import online_cpus, short_name
 from thermogate.agent.sources.usage import cpu_times
 from thermogate.core.clock import SystemClock
@@ -225,3 +226,60 @@ def test_this_machines_own_source_opens_and_reads() -> None:
     readings, _ = source.read()
     source.close()
     assert all(0 <= reading.fields.get("util_ratio", 0) <= 1 for reading in readings)
+
+
+def test_cpus_that_go_while_the_kernel_still_lists_them_cost_their_utilization_only(
+    tree: Tree, source: CpuSource, clock: FakeClock, times: Stat
+) -> None:
+    """/proc/stat and the list of CPUs online are read one after the other: they may not agree."""
+    tree.cpus([0, 0, 1, 1])
+    for cpu in range(4):
+        tree.clock(cpu, 2_000_000)
+    source.open()
+    source.read()
+    clock.pass_time(1)
+    times.pass_second(1.0, 1.0, 0.0, 0.0)
+    before = values(source, "util_ratio")
+    del times.now[3]
+    clock.pass_time(1)
+    times.pass_second(1.0, 1.0, 0.0)
+    going = values(source, "util_ratio")
+    tree.write("devices/system/cpu/online", "0-2")
+    after = {}
+    for _ in range(2):
+        clock.pass_time(1)
+        times.pass_second(1.0, 1.0, 0.0)
+        after = values(source, "util_ratio")
+    assert before == {"0": 1.0, "1": 0.0}
+    assert going == {}
+    assert after == {"0": 1.0, "1": 0.0}
+
+
+def test_a_mean_over_a_long_silence_is_no_sample(
+    tree: Tree, source: CpuSource, clock: FakeClock, times: Stat
+) -> None:
+    tree.cpus([0, 0, 0, 0])
+    source.open()
+    source.read()
+    clock.pass_time(600)
+    times.pass_second(1.0, 1.0, 1.0, 1.0)
+    assert values(source, "util_ratio") == {}
+    clock.pass_time(1)
+    times.pass_second(0.5, 0.5, 0.5, 0.5)
+    assert values(source, "util_ratio") == {"0": 0.5}
+
+
+def test_a_file_whose_device_went_is_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / "scaling_cur_freq"
+    path.write_text("1")
+    file = ValueFile(path)
+    file.open()
+    file.close()  # as after ENODEV: what was open is of no use
+    path.write_text("2")
+    assert file.read() == 2
+    path.unlink()
+    file.close()
+    assert file.read() is None
+    path.write_text("3")
+    assert file.read() == 3
+    file.close()

@@ -9,6 +9,7 @@ from tests.nvml_stub.driver import DRIVER, StubDriver
 from tests.unit.agent.sources.gpus import (
     HOST,
     PATIENT,
+    RESET_REQUIRED,
     Bus,
     fields_of,
     opened,
@@ -221,3 +222,30 @@ def test_when_nvml_does_not_start_again_the_source_fails_and_comes_back(
         clock.pass_time(10.0)
         readings, events = read_until(source, has("7"))
     assert (len(readings), told(events)) == (8, [("source_back", "")])
+
+
+def test_a_gpu_that_is_found_and_yet_lost_is_looked_up_no_more_often_than_set(driver: StubDriver) -> None:
+    clock = FakeClock()
+    with opened(clock=clock) as source:
+        source.read()
+        driver.error("nvmlDeviceGetUtilizationRates", RESET_REQUIRED, 3)  # though its look-up works
+        before = driver.calls("nvmlDeviceGetHandleByUUID", 3) + driver.calls("nvmlDeviceGetName", 3)
+        events: list[SourceEvent] = []
+        for _ in range(int(PATIENT.retry_s)):
+            clock.pass_time(1)
+            events += source.read()[1]
+        after = driver.calls("nvmlDeviceGetHandleByUUID", 3) + driver.calls("nvmlDeviceGetName", 3)
+    assert told(events) == [("gpu_lost", "3")]
+    assert after - before <= 4
+
+
+def test_a_name_of_broken_bytes_costs_the_name_only(driver: StubDriver) -> None:
+    driver.set(2, name="NVIDIA H100")
+    driver.state.write_bytes(
+        driver.state.read_bytes().replace(b"set 2 name NVIDIA H100", b"set 2 name NV\xff\xfe")
+    )
+    with opened() as source:
+        readings, _ = source.read()
+        names = [device.name for device in source.devices]
+    assert len(readings) == 8
+    assert names[2] == ""

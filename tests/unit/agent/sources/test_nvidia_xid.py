@@ -2,14 +2,24 @@
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.fakes import FakeClock
 from tests.nvml_stub.driver import DRIVER, StubDriver
-from tests.unit.agent.sources.gpus import HASTY, NOT_SUPPORTED, PATIENT, UNKNOWN, opened, read_until, told
+from tests.unit.agent.sources.gpus import (
+    HASTY,
+    NOT_SUPPORTED,
+    PATIENT,
+    UNKNOWN,
+    Bus,
+    opened,
+    read_until,
+    told,
+)
 from thermogate.agent.sources.base import SourceEvent
-from thermogate.agent.sources.nvidia import NvidiaSource
+from thermogate.agent.sources.nvidia import NvidiaSettings, NvidiaSource
 from thermogate.agent.sources.nvml.xid import XidListener
 
 
@@ -153,3 +163,22 @@ def test_the_thread_ends_after_close(driver: StubDriver) -> None:
     assert isinstance(thread, threading.Thread)
     thread.join(20)
     assert not thread.is_alive()
+
+
+def test_xids_of_the_others_come_while_one_gpu_hangs_and_another_has_left_the_bus(
+    driver: StubDriver, tmp_path: Path
+) -> None:
+    """NVML wants to be started again to list what is there, and cannot be while a call hangs."""
+    clock, bus = FakeClock(), Bus(tmp_path / "bus")
+    with opened(NvidiaSettings(read_timeout_s=0.5, slow_interval_s=0.1), clock, bus.host) as source:
+        source.read()
+        driver.hang("nvmlDeviceGetTemperatureV", 0)
+        source.read()
+        bus.unplug(0)
+        for _ in range(3):
+            clock.pass_time(5)
+            source.read()
+        driver.xid(3, 79)
+        _, events = read_until(source, lambda _, events: ("xid", "3") in told(events))
+        driver.release()
+    assert ("xid", "3") in told(events)

@@ -170,3 +170,18 @@ def test_memory_for_root_only_costs_its_own_power_and_no_other() -> None:
         source.close()
     assert "; power from RAPL; RAPL's " in text
     assert "intel-rapl:0:0/energy_uj is for root only: part of the power not measured" in text
+
+
+def test_a_counter_that_steps_back_has_not_wrapped(tree: Tree, source: CpuSource, clock: FakeClock) -> None:
+    tree.cpus([0])
+    tree.rapl("intel-rapl:0", "package-0", 500_000_000)
+    source.open()
+    source.read()
+    clock.pass_time(1)
+    tree.energy("intel-rapl:0", 499_999_000)
+    ((back,), _) = source.read()
+    clock.pass_time(1)
+    tree.energy("intel-rapl:0", 599_999_000)
+    ((next_one,), _) = source.read()
+    assert back.fields == {"energy_j": pytest.approx(500.0)}
+    assert next_one.fields == {"energy_j": pytest.approx(600.0), "power_w": pytest.approx(100.0)}

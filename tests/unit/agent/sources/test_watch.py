@@ -141,3 +141,26 @@ def test_silence_that_was_not_too_long_is_not_told() -> None:
     assert silence.end(12.5) == []
     silence.begin(100.0)
     assert silence.check(101.0, "nvmlShutdown") == []
+
+
+def test_a_device_that_answers_after_its_tick_is_told_as_late_and_not_as_hung() -> None:
+    clock = FakeClock()
+    (probe,), watches, crew = watched(1, clock)
+    events: list[str] = []
+    for _ in range(5):
+        probe.go.clear()
+        readings, told_now = sweep(watches, crew, 0.05)
+        assert readings == []
+        events += [f"{event.event} {event.kind}{event.device}: {event.text}" for event in told_now]
+        probe.go.set()
+        while watches[0].busy:
+            time.sleep(0.001)
+        clock.pass_time(1.0)
+    readings, told_now = sweep(watches, crew, 30.0)
+    crew.stop()
+    events += [f"{event.event}: {event.text}" for event in told_now]
+    assert len(readings) == 1
+    assert events == [
+        "source_failed gpu0: gpu0 answers later than a tick waits for it: it has no samples",
+        "source_back: gpu0 answers in time again",
+    ]

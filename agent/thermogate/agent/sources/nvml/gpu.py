@@ -91,15 +91,17 @@ class GpuProbe:
         try:
             if self.handle is None:
                 self._look_up()
-            return self._read()
+            readings = self._read()
         except DeviceLostError:
             self.handle = None
             raise
+        self._retry.again()  # not before: a GPU may be found and yet lost
+        return readings
 
     def _read(self) -> list[Reading]:
         fields: Fields = {}
         slow = self._slow_pace.due()
-        with_pids = not self.frugal and self._pids_pace.due()
+        with_pids = self._pids_pace.due()
         if not self.frugal and self._mig.look(due=slow):
             self._arrange(self.handle)  # in MIG mode other calls are supported than without
         self._always.read(fields)
@@ -133,7 +135,6 @@ class GpuProbe:
             raise
         self.handle = handle
         self.renew()
-        self._retry.again()
 
     def _by_uuid(self, uuid: str) -> Handle:
         self._calls.doing = "nvmlDeviceGetHandleByUUID"

@@ -1,6 +1,7 @@
 """NVML as a whole: starting it, what its errors mean, and calls that are asked once where not supported."""
 
 import ctypes
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -87,7 +88,7 @@ def uuid_at(index: int) -> str:
     """The UUID of a GPU by NVML's index, "" when it does not tell."""
     try:
         return str(pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(index)))
-    except pynvml.NVMLError:
+    except (pynvml.NVMLError, UnicodeDecodeError):
         return ""
 
 
@@ -113,10 +114,11 @@ _VALUE = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 """Member of nvmlValue_t for each nvmlValueType_t."""
 
 
-def value_of(answer: Any) -> float:
-    """What an nvmlFieldValue_t without an error says."""
-    number: float = getattr(answer.value, _VALUE[answer.valueType])
-    return number
+def value_of(answer: Any) -> float | None:
+    """What an nvmlFieldValue_t without an error says; None when it is no number, or of a newer type."""
+    kind = answer.valueType
+    number: float = getattr(answer.value, _VALUE[kind]) if 0 <= kind < len(_VALUE) else math.nan
+    return number if math.isfinite(number) else None
 
 
 def plain(struct: Any) -> Any:
@@ -155,6 +157,9 @@ class Calls:
         except pynvml.NVMLError as err:
             if self.fail(err.value):
                 self.left_alone.add(name)
+            return None
+        except UnicodeDecodeError as err:  # pynvml decodes names; a broken InfoROM has any bytes
+            self.error = f"{self.doing}: {err}"
             return None
 
     def fail(self, code: int) -> bool:

@@ -36,7 +36,10 @@ def _from_margin(gpu: Handle, field: int) -> float:
     answer = pynvml.nvmlDeviceGetFieldValues(gpu, [field])[0]
     if answer.nvmlReturn != pynvml.NVML_SUCCESS:
         raise pynvml.NVMLError(answer.nvmlReturn)
-    return float(temp_c + margin_c - value_of(answer))
+    offset_c = value_of(answer)
+    if offset_c is None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+    return float(temp_c + margin_c - offset_c)
 
 
 SLOWDOWN: Ways = {

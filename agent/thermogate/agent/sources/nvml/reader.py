@@ -67,7 +67,9 @@ class Reader:
         for sensor, value in zip(self._fields, self._values, strict=True):
             code = value.nvmlReturn
             if code == 0:
-                sensor.put(value_of(value), fields)
+                number = value_of(value)
+                if number is not None:
+                    sensor.put(number, fields)
             elif self._calls.fail(code) or code == _UNKNOWN_FIELD:
                 dropped.append(sensor)
 
