@@ -86,12 +86,13 @@ class FakeQuery(Query):
         start_ns: int,
         end_ns: int,
         node: str | None = None,
+        without: Sequence[str] = (),
         kinds: Sequence[EventKind] = (),
         limit: int = 1000,
     ) -> list[Event]:
         self._check()
         found = [e for e in self.event_list if start_ns <= e.time_ns < end_ns and node in (None, e.node)]
-        found = [e for e in found if not kinds or e.event in kinds]
+        found = [e for e in found if e.node not in without and (not kinds or e.event in kinds)]
         return sorted(found, key=lambda e: e.time_ns, reverse=True)[:limit]
 
     async def gates(self) -> list[GateDecision]:

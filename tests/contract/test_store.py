@@ -387,6 +387,8 @@ async def test_events_come_newest_first_within_range_node_and_limit(store: Store
     span = {"start_ns": NOW_NS - 30 * NS, "end_ns": NOW_NS + 1}
     assert await store.events(**span) == events[::-1]
     assert await store.events(**span, node="n2") == [events[1]]
+    assert await store.events(**span, without=("n2", "n3")) == [events[3], events[2], events[0]]
+    assert await store.events(**span, node="n2", without=("n2",)) == []
     assert await store.events(**span, limit=2) == [events[3], events[2]]
     assert await store.events(start_ns=NOW_NS - 20 * NS, end_ns=NOW_NS) == [events[2], events[1]]
 

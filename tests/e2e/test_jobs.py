@@ -35,7 +35,7 @@ def test_job_on_two_gpus_is_one_row_over_kill_9_of_everything(tmp_path, monkeypa
     folder, sets = tmp_path / "data", [part for text in QUICK for part in ("--set", text)]
 
     def jobs(running):
-        return running.get("jobs?from=1h")
+        return running.get("jobs?from=1h")["rows"]
 
     def events(running):
         return [
@@ -63,7 +63,7 @@ def test_job_on_two_gpus_is_one_row_over_kill_9_of_everything(tmp_path, monkeypa
         finally:
             work.kill()
     done = run("jobs", "--json", data_dir=folder)
-    (ended,) = json.loads(done.stdout)
+    (ended,) = json.loads(done.stdout)["rows"]
     assert ended["began_ns"] == row["began_ns"]
     assert ended["energy_from"] == "power"
     assert ended["energy_j"] == pytest.approx(612.4 * ended["device_s"], rel=1e-6)

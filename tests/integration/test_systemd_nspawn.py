@@ -274,6 +274,26 @@ def test_a_wrong_configuration_ends_it_for_good_and_names_the_place(node):
     node.machine.run("systemctl", "start", UNIT)
 
 
+def test_install_refuses_a_configuration_that_is_closed_to_the_service(node):
+    config = "/etc/thermogate/thermogate.toml"
+    node.machine.run("chmod", "600", config)
+    refused = node.machine.run(THERMOGATE, "agent", "install", check=False)
+    node.machine.run("chmod", "644", config)
+    assert refused.returncode == 78
+    assert f"chmod o+r {config}" in refused.stderr
+
+
+def test_uninstall_removes_nothing_while_its_user_is_at_work(node):
+    as_service = "setpriv --reuid=thermogate --regid=thermogate --clear-groups"
+    pid = node.machine.said("sh", "-c", f"{as_service} sleep 600 >/dev/null 2>&1 & echo $!")
+    until(lambda: node.machine.said("stat", "--format=%U", f"/proc/{pid}") == "thermogate", "it runs")
+    refused = node.machine.run(THERMOGATE, "agent", "uninstall", "--force", check=False)
+    assert refused.returncode == 1
+    assert f"while processes of it run: {pid} " in refused.stderr
+    until(lambda: node.shows("ActiveState") == "active", "the agent goes on")
+    node.machine.run("kill", pid)
+
+
 def test_uninstall_loses_nothing_unasked_and_leaves_nothing(node):
     missed = node.collector.missed
     node.collector.deaf = True

@@ -4,6 +4,10 @@ Where the forms come from: Slurm's cgroup v1 and v2 plugins (slurm.schedmd.com/c
 cgroup_v2.html), the kubelet's cgroupfs and systemd drivers with containerd, CRI-O and dockershim
 below them, Docker, Podman and nerdctl by themselves, and systemd's units (systemd.unit(5) for the
 escapes). cgroups(7) has the format of the file.
+
+The names are as true as those who may make groups. A container with its part of the tree mounted
+writable (a privileged one), and a service that systemd delegates a group to, make groups of any name
+below their own, and so can pass for a job of Slurm. Below /user.slice, where every user may, none counts.
 """
 
 import re

@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from thermogate.cli import rundir
+from thermogate.cli import render, rundir
 from thermogate.core.clock import NS
 from thermogate.core.decision import GateDecision
 from thermogate.core.errors import UnavailableError
 from thermogate.core.model import Event, Status
 from thermogate.core.query import Device, Ranked, Series
 from thermogate.dashboard.answers import Answers, FleetRow, Info
-from thermogate.dashboard.jobs import JobRow
+from thermogate.dashboard.jobs import JobAnswer
 from thermogate.dashboard.times import END_OF_TIME_NS, format_time, parse_time
 
 DEFAULT_URL = "http://127.0.0.1:8420"
@@ -73,9 +73,9 @@ class Remote:
         """What began and ended, newest first."""
         return await self._get("events", options, list[Event])
 
-    async def jobs(self, **options: Any) -> list[JobRow]:
+    async def jobs(self, **options: Any) -> JobAnswer:
         """What jobs did, the one that began last first."""
-        return await self._get("jobs", options, list[JobRow])
+        return await self._get("jobs", options, JobAnswer)
 
     async def gates(self) -> list[GateDecision]:
         """The newest decision of each target."""
@@ -94,7 +94,13 @@ class Remote:
 
     async def _get(self, path: str, options: dict[str, Any], of: type[T]) -> T:
         body = await asyncio.to_thread(self._read, path, options)
-        return msgspec.json.decode(body, type=of)
+        try:
+            return msgspec.json.decode(body, type=of)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as err:
+            raise UnavailableError(
+                f"{self._url}: what it answers to {path} is not as expected: {render.plain(str(err))}; "
+                "is it a thermogate of the same version?"
+            ) from err
 
     def _read(self, path: str, options: dict[str, Any]) -> bytes:
         with self._open(path, options) as response:
@@ -175,6 +181,6 @@ def _parameter(name: str, value: Any) -> tuple[str, str]:
 
 def _error_text(err: urllib.error.HTTPError) -> str:
     try:
-        return str(json.loads(err.read())["error"])
+        return render.plain(str(json.loads(err.read())["error"]))
     except (ValueError, KeyError, TypeError):
-        return f"HTTP {err.code} {err.reason}"
+        return render.plain(f"HTTP {err.code} {err.reason}")

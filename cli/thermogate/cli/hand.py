@@ -22,12 +22,16 @@ def run(command: Sequence[str]) -> str:
 
 
 class Hand:
-    """Writes, removes and runs, saying so. `changed` tells whether any file is not as it was."""
+    """Writes, removes and runs, saying so.
+
+    `changed` tells whether any file is not as it was, `idle` whether nothing at all was done.
+    """
 
     def __init__(
         self, say: Callable[[str], None], *, dry_run: bool = False, run: Callable[[Sequence[str]], str] = run
     ) -> None:
         self.changed = False
+        self.idle = True
         self._say = say
         self.dry_run = dry_run
         self._run = run
@@ -100,8 +104,9 @@ class Hand:
 
     def run(self, *command: str) -> str:
         """A command that changes something. Raises UnavailableError when it fails."""
+        said = "" if self.dry_run else self._run(command)
         self._tell("ran", "run", " ".join(command))
-        return "" if self.dry_run else self._run(command)
+        return said
 
     def ask(self, *command: str) -> str:
         """A command that only tells something; "" when it fails."""
@@ -111,6 +116,7 @@ class Hand:
             return ""
 
     def _tell(self, done: str, would: str, what: str) -> None:
+        self.idle = False
         self._say(f"would {would} {what}" if self.dry_run else f"{done} {what}")
 
 

@@ -10,11 +10,13 @@ import msgspec
 from thermogate.cli import layout, reach, service, toml_edit
 from thermogate.cli.hand import Hand
 from thermogate.cli.layout import UNIT, USER, Layout
+from thermogate.cli.live import node_name
 from thermogate.cli.settings import ThermogateSettings
-from thermogate.core import __version__, config
+from thermogate.core import __version__, certificate, config
 from thermogate.core.errors import ConfigError, UnavailableError
 from thermogate.core.mqtt_settings import MqttSettings, parse_url
 from thermogate.core.mqtt_tls import Credentials
+from thermogate.core.wire import is_name
 
 _NEW_CONFIG = """\
 # thermogate on this machine, begun by `thermogate agent install`, and yours to edit: another install changes
@@ -97,28 +99,62 @@ def _require_systemd(at: Layout, *, running: bool) -> None:
 def _config_text(request: Request, at: Layout) -> str:
     """The configuration with what is asked for. Raises ConfigError before anything is touched."""
     known = at.config if at.config.exists() else None
-    text = at.config.read_text(encoding="utf-8") if known else _NEW_CONFIG
     if not known and "mqtt.url" not in request.values:
         raise ConfigError("--broker is needed: mqtts://HOST[:8883], where the collectors listen")
+    _check_values(request.values)
     values = dict(request.values)
     values.update({name: str(at.credentials / name) for name in request.secrets})
     sets = [f"{key}={toml_edit.literal(value)}" for key, value in values.items()]
     settings = config.load(ThermogateSettings, file=known, sets=sets)
-    _check_credentials(settings.mqtt, request.secrets)
-    _, _, secure = parse_url(settings.mqtt.url)
-    if not secure and request.secrets:
-        service.say(
-            f"! {settings.mqtt.url} is not encrypted: mqtts:// keeps passwords and telemetry to yourself"
-        )
+    if known:
+        reach.check_config(known)
+    _warn(settings, _checked(settings.mqtt, request.secrets), secrets=bool(request.secrets))
+    text = known.read_text(encoding="utf-8") if known else _NEW_CONFIG
     return toml_edit.with_values(text, values, str(at.config))
 
 
-def _check_credentials(mqtt: MqttSettings, secrets: Mapping[str, Path]) -> None:
-    """Read them as the agent will, from where they are now. Raises ConfigError that names the file."""
+def _check_values(values: Mapping[str, toml_edit.Value]) -> None:
+    """Raise ConfigError for a text that cannot be meant, and a name that would silently become another."""
+    for key, value in values.items():
+        if not f"{key}{value}".isprintable():
+            name = key if key.isprintable() else ascii(key)
+            raise ConfigError(f"{name}: has characters that cannot be printed")
+    node = values.get("agent.node")
+    if isinstance(node, str) and node and not is_name(node):
+        raise ConfigError(
+            f"agent.node {node!r}: expected 1 to 128 of the characters A-Z a-z 0-9 . _ -, and not . or .."
+        )
+
+
+def _warn(settings: ThermogateSettings, mqtt: MqttSettings, *, secrets: bool) -> None:
+    """Say of what will start all the same that it may not be what is wanted."""
+    encrypts = parse_url(mqtt.url)[2]
+    if not encrypts and secrets:
+        service.say(f"! {mqtt.url} is not encrypted: mqtts:// keeps passwords and telemetry to yourself")
+    user = mqtt.username
+    if not user and encrypts and mqtt.cert_file:
+        user = certificate.read(mqtt.cert_file).name
+    node = node_name(settings.agent)
+    if user and user != node:
+        by_host = "" if settings.agent.node else ", after its host,"
+        service.say(
+            f"! this node's name is {node!r}{by_host} and its user at the broker {user!r}: with the access"
+            " list of systemd/mosquitto the broker drops all that it sends, and nothing is stored;"
+            f" if the node is {user!r}, install again with --node"
+        )
+
+
+def _checked(mqtt: MqttSettings, secrets: Mapping[str, Path]) -> MqttSettings:
+    """As the agent will have it, with credentials from where they are now.
+
+    Raises ConfigError that names the one that will not do.
+    """
     given = {name.removeprefix("mqtt."): str(path) for name, path in secrets.items()}
     if "password_file" in given and not mqtt.username:
         raise ConfigError("--password-file needs --username: whose password it is")
-    Credentials(msgspec.structs.replace(mqtt, **given)).load()
+    now = msgspec.structs.replace(mqtt, **given)
+    Credentials(now).load()
+    return now
 
 
 def _read(path: Path) -> bytes:

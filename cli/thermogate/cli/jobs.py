@@ -2,10 +2,9 @@
 
 import argparse
 import asyncio
-from collections.abc import Sequence
 
 from thermogate.cli import asking, render, watching
-from thermogate.dashboard.jobs import JobRow
+from thermogate.dashboard.jobs import JobAnswer, JobRow
 
 _HEADER = (
     "JOB",
@@ -26,6 +25,7 @@ _NOTES = {
     "~": "energy from mean power, not from energy counters",
     "*": "shared devices with other jobs: their energy, RLE and the rest count in full for each of them",
     "?": "its end was not told: counted until its last sample",
+    "#": "nodes disagree whose it is",
     "!": "samples are missing: they cover less than 95 % of its time",
 }
 _COVERED_RATIO = 0.95
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if args.start is None:
         args.start = "-24h" if args.job is None else "-30d"
 
-    async def ask(answers: asking.Asked) -> list[JobRow]:
+    async def ask(answers: asking.Asked) -> JobAnswer:
         start_ns, end_ns = asking.time_range(args)
         return await answers.jobs(
             start_ns=start_ns,
@@ -65,16 +65,21 @@ def run(args: argparse.Namespace) -> int:
             limit=args.limit,
         )
 
-    return asyncio.run(watching.watch(args, ask, _text))
+    return asyncio.run(watching.watch(args, ask, text_of))
 
 
-def _text(rows: Sequence[JobRow]) -> str:
-    if not rows:
-        return "no job was on a device in this range"
-    marks = [_marks(row) for row in rows]
-    table = render.table(_HEADER, [_cells(row, mark) for row, mark in zip(rows, marks, strict=True)])
-    notes = [f"{mark} {text}" for mark, text in _NOTES.items() if any(mark in some for some in marks)]
-    return "\n".join((table, *notes))
+def text_of(answer: JobAnswer) -> str:
+    """The table, what its marks mean, and what is left out."""
+    notes = []
+    if answer.left_out:
+        nodes = render.plain(", ".join(answer.left_out))
+        notes.append(f"without what was on {nodes}: too many jobs began or ended there to be read")
+    if not answer.rows:
+        return "\n".join(("no job was on a device in this range", *notes))
+    marks = [_marks(row) for row in answer.rows]
+    table = render.table(_HEADER, [_cells(row, mark) for row, mark in zip(answer.rows, marks, strict=True)])
+    marked = [f"{mark} {text}" for mark, text in _NOTES.items() if any(mark in some for some in marks)]
+    return "\n".join((table, *marked, *notes))
 
 
 def _marks(row: JobRow) -> str:
@@ -82,6 +87,7 @@ def _marks(row: JobRow) -> str:
         "~": row.energy_from in ("power", "both"),
         "*": row.shared_ratio > 0,
         "?": row.state == "unknown",
+        "#": bool(row.users),
         "!": row.measured_ratio < _COVERED_RATIO,
     }
     return "".join(mark for mark, is_so in given.items() if is_so)
@@ -92,7 +98,7 @@ def _cells(row: JobRow, marks: str) -> tuple[str, ...]:
     energy = None if row.energy_j is None else row.energy_j / _KWH_J
     return (
         name,
-        row.user or render.ABSENT,
+        row.user or ",".join(row.users) or render.ABSENT,
         _where(row),
         render.local_time(row.began_ns),
         _ended(row),

@@ -9,14 +9,16 @@ import sysconfig
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from thermogate.cli.checks import people
+from thermogate.cli.layout import USER
 from thermogate.core.errors import ConfigError
 
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - no file is made there
 """What ProtectHome= and PrivateTmp= of the unit hide."""
 _PACKAGES = ("thermogate.core", "thermogate.agent", "thermogate.cli", "msgspec", "paho", "psutil", "pynvml")
 _CURE = (
-    "install thermogate where every user can read it, such as: /usr/bin/python3 -m venv /opt/thermogate"
-    " && /opt/thermogate/bin/pip install 'thermogate[agent]'"
+    "install thermogate where every user can read it, such as: sudo /usr/bin/python3 -m venv /opt/thermogate"
+    " && sudo /opt/thermogate/bin/pip install 'thermogate[agent]'"
 )
 
 
@@ -41,6 +43,17 @@ def check(paths: Iterable[Path], hidden_roots: Sequence[str] = _HIDDEN) -> None:
             closed = _closed(place)
             if closed:
                 raise ConfigError(f"{closed} is not readable for every user, so not for the service: {_CURE}")
+
+
+def check_config(file: Path) -> None:
+    """Raise ConfigError, with the cure, when the mode of `file` keeps the service's user from reading it."""
+    found = people.access(file)
+    user = people.service_user() or people.Person(USER, uid=-1)  # before the first install
+    if found is not None and not people.may(user, found, people.READ):
+        raise ConfigError(
+            f"{found.text}: the user {USER} of the service may not read it:"
+            f" chmod o+r {file} (secrets stand in files of their own)"
+        )
 
 
 def _closed(place: Path) -> Path | None:

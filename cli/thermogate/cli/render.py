@@ -1,5 +1,6 @@
 """Plain tables and times for people; the same commands give JSON to programs."""
 
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -12,13 +13,22 @@ from thermogate.core.clock import NS
 ABSENT = "-"
 
 
+def plain(text: str) -> str:
+    """One line without anything that steers a terminal or turns its text around: that becomes "?".
+
+    Texts come from nodes, of which one may be hostile: an escape sequence can forge a row, or put
+    what it likes into the clipboard.
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell; numbers to the right, text to the left."""
-    body = [list(row) for row in rows]
-    widths = [max(len(row[i]) for row in [list(header), *body]) for i in range(len(header))]
-    right = [all(_is_number(row[i]) for row in body) and bool(body) for i in range(len(header))]
+    """Columns as wide as their widest cell; numbers to the right, text to the left. Every cell is `plain`."""
+    first, *body = [[plain(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[i]) for row in [first, *body]) for i in range(len(first))]
+    right = [all(_is_number(row[i]) for row in body) and bool(body) for i in range(len(first))]
     lines = []
-    for row in [list(header), *body]:
+    for row in [first, *body]:
         cells = [
             cell.rjust(width) if to_right else cell.ljust(width)
             for cell, width, to_right in zip(row, widths, right, strict=True)
@@ -48,19 +58,26 @@ def local_time(time_ns: int) -> str:
 
 
 def json_text(value: Any) -> str:
-    """Indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    """Indented JSON, in which what steers a terminal is escaped."""
+    lines = msgspec.json.format(msgspec.json.encode(value), indent=2).decode().split("\n")
+    return "\n".join(line if line.isprintable() else _escaped(line) for line in lines)
 
 
 def show(text: str) -> None:
-    """Print and flush, so that a pipe sees it now."""
-    sys.stdout.write(text + "\n")
+    """Print lines, each `plain`, and flush, so that a pipe sees it now."""
+    sys.stdout.write("\n".join(map(plain, text.split("\n"))) + "\n")
     sys.stdout.flush()
 
 
 def repaint(text: str) -> None:
     """On a terminal, replace what was shown before."""
-    show(f"\x1b[H\x1b[2J{text}" if sys.stdout.isatty() else text)
+    if sys.stdout.isatty():
+        sys.stdout.write("\x1b[H\x1b[2J")
+    show(text)
+
+
+def _escaped(line: str) -> str:
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 def _is_number(cell: str) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import sys
 import time
 
+from thermogate.cli import render
 from thermogate.core.errors import StoreError
 from thermogate.dashboard.answers import Answers
 
@@ -26,7 +27,7 @@ class StatusLine:
             try:
                 text = await self._text()
             except StoreError as err:
-                text = f"the store does not answer: {err}"
+                text = render.plain(f"the store does not answer: {err}")
             sys.stdout.write(f"\r\x1b[K{text}" if self._paints else text + "\n")
             sys.stdout.flush()
             self._open = self._paints

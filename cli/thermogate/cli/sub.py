@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from thermogate.cli import asking, render
 from thermogate.core import config
 from thermogate.core.decision import GateDecision
@@ -17,14 +19,18 @@ from thermogate.core.wire import ROOT, check_telemetry, decode, parse_points, sp
 _SHOWN = (("power_w", "{:.1f} W"), ("temp_c", "{:.0f} C"), ("util_ratio", "{:.0%}"), ("rle", "RLE {:.3f}"))
 
 
+class _Configured(msgspec.Struct, frozen=True):
+    """What counts of a configuration: its other sections need packages that whoever only looks may lack."""
+
+    mqtt: MqttSettings = msgspec.field(default_factory=MqttSettings)
+
+
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register the command."""
     parser = commands.add_parser("sub", help="show what passes on the broker")
     parser.add_argument("topic", nargs="*", default=[f"{ROOT}/#"], help=f"topic filter (default {ROOT}/#)")
     parser.add_argument("--broker", metavar="URL", help="mqtt://HOST:PORT (default: that of a running `up`)")
-    parser.add_argument(
-        "--config", type=Path, help="TOML with the settings of the connection (TLS, password)"
-    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML; [mqtt] counts")
     parser.add_argument("--count", type=int, metavar="N", help="stop after N messages")
     parser.set_defaults(run=run)
 
@@ -36,13 +42,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _print_all(args: argparse.Namespace) -> None:
-    settings = config.load(MqttSettings, file=args.config)
-    if args.broker or args.config is None:
-        url = args.broker or await asking.broker_url()
-        settings = config.load(MqttSettings, file=args.config, sets=[f"url={url}"])
+    connection = await settings(args)
     client_id = f"thermogate-sub-{os.getpid()}"
     shown = 0
-    async with MqttClient(settings, client_id=client_id, subscribe=tuple(args.topic)) as client:
+    async with MqttClient(connection, client_id=client_id, subscribe=tuple(args.topic)) as client:
         while True:
             for message in await client.receive(100):
                 render.show(describe(message))
@@ -51,18 +54,26 @@ async def _print_all(args: argparse.Namespace) -> None:
                     return
 
 
+async def settings(args: argparse.Namespace) -> MqttSettings:
+    """Those of [mqtt] in --config; --broker, or without both the broker of a running `up`, is the URL."""
+    given = config.load(_Configured, file=args.config).mqtt
+    if args.broker or args.config is None:
+        return msgspec.structs.replace(given, url=args.broker or await asking.broker_url())
+    return given
+
+
 def describe(message: Message) -> str:
-    """One line: topic and what the message says, or why it is malformed."""
+    """One `plain` line: topic and what the message says, or why it is malformed."""
     name = message.topic.removeprefix(f"{ROOT}/") + (" (retained)" if message.retained else "")
-    if not message.payload:
-        return f"{name}: cleared"
+    return render.plain(f"{name}: {_said(message) if message.payload else 'cleared'}")
+
+
+def _said(message: Message) -> str:
     try:
         family, target, leaf = split_topic(message.topic)
-        return (
-            f"{name}: {_DESCRIBE.get(leaf if family == 'node' else family, _plain)(target, message.payload)}"
-        )
+        return _DESCRIBE.get(leaf if family == "node" else family, _plain)(target, message.payload)
     except WireError as err:
-        return f"{name}: MALFORMED: {err}"
+        return f"MALFORMED: {err}"
 
 
 def _telemetry(node: str, payload: bytes) -> str:

@@ -82,7 +82,8 @@ def _section(lines: list[str], section: str) -> tuple[int, int]:
 
 def literal(value: Value) -> str:
     """`value` as it is written in TOML."""
-    return json.dumps(value, ensure_ascii=False)  # JSON's texts, numbers, true and false are TOML's too
+    text = json.dumps(value, ensure_ascii=False)  # JSON's texts, numbers, true and false are TOML's too,
+    return text.replace("\x7f", "\\u007f")  # but for DEL, which TOML wants escaped
 
 
 def _read(text: str, file: str) -> dict[str, Any]:

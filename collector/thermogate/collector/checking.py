@@ -13,6 +13,10 @@ from thermogate.core.mqtt import Message
 _SPOOL_RE = re.compile(r"[0-9a-f]{1,32}")
 _MAX_SEQ = 10**18
 _MAX_NS = 2**63
+_MAX_EVENT_BYTES = 4096
+_MAX_EVENT_DATA = 32
+"""Agents send a third of both at most. A question about jobs holds 100,000 events in memory."""
+_MAX_PERIOD_S = 86_400.0
 
 SUBSCRIPTIONS = (
     wire.node_topic("+", "telemetry"),
@@ -84,7 +88,9 @@ def receipt_of(message: Message) -> Receipt | None:
 def _event(node: str, payload: bytes) -> Event:
     event = wire.decode(payload, Event)
     _require(event.node == node, f"event names node {event.node!r} on the topic of node {node}")
-    _require(not event.device or wire.is_name(event.device), f"device {event.device!r} is no name")
+    _require_name("device", event.device)
+    _require(len(payload) <= _MAX_EVENT_BYTES, f"event of {len(payload)} bytes is over {_MAX_EVENT_BYTES}")
+    _require(len(event.data) <= _MAX_EVENT_DATA, f"event has {len(event.data)} data, over {_MAX_EVENT_DATA}")
     _require_time("time_ns", event.time_ns)
     return event
 
@@ -92,6 +98,10 @@ def _event(node: str, payload: bytes) -> Event:
 def _status(node: str, payload: bytes) -> Status:
     status = wire.decode(payload, Status)
     _require(status.node == node, f"status names node {status.node!r} on the topic of node {node}")
+    for info in status.devices:
+        _require_name("device", info.device)
+        _require_name(f"model of device {info.device}", info.model)
+    _require(0 < status.period_s <= _MAX_PERIOD_S, f"period_s {status.period_s} is out of range")
     _require_time("time_ns", status.time_ns)
     return status
 
@@ -119,6 +129,11 @@ def _of_event(node: str, payload: bytes) -> Receipt | None:
         return None
     sound = spooled.node == node and _SPOOL_RE.fullmatch(spooled.spool) and 0 <= spooled.seq < _MAX_SEQ
     return Receipt(node, spooled.spool, spooled.seq, spooled.ack) if sound else None
+
+
+def _require_name(name: str, text: str) -> None:
+    """Empty is what is not known, or the node itself."""
+    _require(not text or wire.is_name(text), f"{name} {text!r} is no name")
 
 
 def _require_time(name: str, value: int) -> None:

@@ -57,9 +57,12 @@ def load(
 def first_line(file: str, setting: str) -> str:
     """The secret in `file`. Raises ConfigError that names the setting."""
     try:
-        return Path(file).read_text(encoding="utf-8").splitlines()[0].strip()
-    except (OSError, UnicodeDecodeError, IndexError) as err:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as err:
         raise ConfigError(f"{setting} {file}: cannot read a secret: {err}") from err
+    if not lines:
+        raise ConfigError(f"{setting} {file}: is empty")
+    return lines[0].strip()
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

@@ -126,10 +126,11 @@ class Query(Protocol):
         start_ns: int,
         end_ns: int,
         node: str | None = None,
+        without: Sequence[str] = (),
         kinds: Sequence[EventKind] = (),
         limit: int = 1000,
     ) -> list[Event]:
-        """Newest first; of some kinds only when any are named."""
+        """Newest first; of some kinds only when any are named, and of no node named in `without`."""
         ...
 
     async def gates(self) -> list[GateDecision]:

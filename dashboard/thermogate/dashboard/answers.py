@@ -16,12 +16,12 @@ from thermogate.core.schema import MEASUREMENTS, Kind
 from thermogate.dashboard import export, fleet, job_answers
 from thermogate.dashboard.fleet import FleetRow
 from thermogate.dashboard.job_answers import JobQuestion
-from thermogate.dashboard.jobs import JobRow
+from thermogate.dashboard.jobs import JobAnswer, JobRow
 from thermogate.dashboard.judge import DeviceState
 from thermogate.dashboard.settings import DashboardSettings
 from thermogate.dashboard.times import END_OF_TIME_NS
 
-__all__ = ["Answers", "DeviceState", "FleetRow", "Info", "JobRow", "parse_device"]
+__all__ = ["Answers", "DeviceState", "FleetRow", "Info", "JobAnswer", "JobRow", "parse_device"]
 
 _DEVICE_RE = re.compile(r"(gpu|cpu)([A-Za-z0-9._-]{1,125})|(node)")
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400)
@@ -135,7 +135,7 @@ class Answers:
         limit: int = 100,
         *,
         clip: bool = False,
-    ) -> list[JobRow]:
+    ) -> JobAnswer:
         """What jobs had, used and did, the one that began last first; see `JobQuestion`."""
         _check_range(start_ns, end_ns)
         if limit < 1:

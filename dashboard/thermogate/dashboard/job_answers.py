@@ -1,6 +1,7 @@
 """The question what jobs did, asked of a store: their events first, then what their devices did."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable
 
 import msgspec
 
@@ -10,7 +11,7 @@ from thermogate.core.model import Event
 from thermogate.core.query import Query
 from thermogate.dashboard import job_spans, jobs
 from thermogate.dashboard.job_spans import JobSpan
-from thermogate.dashboard.jobs import JobRow
+from thermogate.dashboard.jobs import JobAnswer
 from thermogate.dashboard.settings import DashboardSettings
 from thermogate.dashboard.times import END_OF_TIME_NS
 
@@ -35,12 +36,10 @@ class JobQuestion(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 100
 
 
-async def answer(
-    query: Query, question: JobQuestion, now_ns: int, settings: DashboardSettings
-) -> list[JobRow]:
+async def answer(query: Query, question: JobQuestion, now_ns: int, settings: DashboardSettings) -> JobAnswer:
     """A row a job, or a device of a job; raises ConfigError when the range holds too much."""
     statuses = await query.statuses()
-    events = await _events(query, question, settings)
+    events, left_out = await _events(query, question, settings)
     spans = job_spans.spans(events, {status.node: status.online for status in statuses})
     wanted = [span for span in spans if _is_wanted(span, question)]
     counted = wanted if question.by_device else jobs.without_parts(wanted)
@@ -61,35 +60,54 @@ async def answer(
         )
         for group, times in zip(groups, asked, strict=True)
     ]
-    return [row for row in rows if row.until_ns >= question.start_ns]
+    return JobAnswer(tuple(row for row in rows if row.until_ns >= question.start_ns), left_out)
 
 
-async def _events(query: Query, question: JobQuestion, settings: DashboardSettings) -> Sequence[Event]:
-    """Those of spans that may reach into the range. The end of one may be told long after it."""
+async def _events(
+    query: Query, question: JobQuestion, settings: DashboardSettings
+) -> tuple[list[Event], tuple[str, ...]]:
+    """Those of spans that may reach into the range, and the nodes left out as they have too many.
+
+    The end of a span may be told long after it.
+    """
     around_ns = round(settings.job_look_back_days * _DAY_NS)
     start_ns = max(0, question.start_ns - around_ns)
     end_ns = min(END_OF_TIME_NS, question.end_ns + around_ns)
     found: dict[tuple[str, ...], Event] = {}
+    left_out: tuple[str, ...] = ()
     limit = _PAGE
     while True:
         page = await query.events(
             start_ns=start_ns,
             end_ns=end_ns,
             node=question.node,
+            without=left_out,
             kinds=("job_began", "job_ended"),
             limit=limit,
         )
         found |= {(e.node, e.device_kind, e.device, e.event, str(e.time_ns)): e for e in page}
         if len(page) < limit:
-            return list(found.values())
+            return list(found.values()), tuple(sorted(left_out))
         if len(found) > settings.job_events:
-            raise ConfigError(
-                f"from: over {settings.job_events} jobs began or ended around this range: "
-                "narrow it, or name a node"
-            )
+            loud = () if question.node else _loud(found.values(), settings.job_node_events)
+            if not loud:
+                raise ConfigError(
+                    f"from: over {settings.job_events} jobs began or ended around this range: "
+                    "narrow it, or name a node"
+                )
+            left_out += loud
+            found = {key: event for key, event in found.items() if event.node not in loud}
+            limit = _PAGE
+            continue
         if page[0].time_ns == page[-1].time_ns:
-            limit *= 2  # one instant fills the page
+            limit = min(2 * limit, settings.job_events + 1)  # one instant fills the page
         end_ns = page[-1].time_ns + 1  # others of that instant may be missing
+
+
+def _loud(events: Iterable[Event], most: int) -> tuple[str, ...]:
+    """The nodes with more than `most` of the events."""
+    counts = Counter(event.node for event in events)
+    return tuple(node for node, count in counts.items() if count > most)
 
 
 def _is_wanted(span: JobSpan, question: JobQuestion) -> bool:

@@ -7,8 +7,13 @@ from typing import Literal
 
 import msgspec
 
+from thermogate.core.clock import NS
 from thermogate.core.model import Event
 from thermogate.core.query import Device
+
+_SET_BACK_S = 86_400.0
+"""How much longer than from its beginning to its end a span may have lasted: a clock that is set back
+meanwhile, out of the time zone of a BIOS at most, makes it so."""
 
 JobState = Literal["running", "ended", "unknown"]
 """Unknown: its end was not told, because its node is offline or its agent has lost its memory."""
@@ -19,7 +24,7 @@ class JobSpan(msgspec.Struct, frozen=True, kw_only=True):
 
     `end_ns` is None while it runs. When its end was not told (`state` unknown), it is when the span
     was over at the latest, or None. `lasted_s` is the agent's own measure, by its steady clock; None
-    when the end was not told.
+    when the end was not told, or when it cannot be true.
     """
 
     device: Device
@@ -73,13 +78,23 @@ def _told(event: Event) -> JobSpan | None:
     )
     if event.event == "job_began":
         return span
-    began, lasted_s = str(data.get("began_ns", "")), data.get("lasted_s")
+    began = str(data.get("began_ns", ""))
     if not (began.isascii() and began.isdecimal() and len(began) <= 19 and int(began) <= event.time_ns):
         return None
-    told = float(lasted_s) if isinstance(lasted_s, int | float) and lasted_s >= 0 else None
     return msgspec.structs.replace(
-        span, began_ns=int(began), end_ns=event.time_ns, state="ended", lasted_s=told
+        span,
+        began_ns=int(began),
+        end_ns=event.time_ns,
+        state="ended",
+        lasted_s=_lasted_s(data.get("lasted_s"), (event.time_ns - int(began)) / NS),
     )
+
+
+def _lasted_s(told: float | str | None, between_s: float) -> float | None:
+    """What was told, when it can be so: a node may tell any number, and all nodes' are added up."""
+    if not isinstance(told, int | float) or not 0 <= told <= between_s + _SET_BACK_S:
+        return None
+    return float(told)
 
 
 def _resolved(

@@ -49,7 +49,8 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `device_s` is the time on all `devices` ("NODE/gpu0") together, and `measured_ratio` the share of
     it with samples. `energy_from` says how `energy_j` is known: by the devices' counters, or as mean
     power times time. A device that several jobs have at once counts in full for each of them:
-    `shared_ratio` is the share of `device_s` for which that is so.
+    `shared_ratio` is the share of `device_s` for which that is so. `user` is empty when nodes
+    disagree, and `users` are those that they tell.
     """
 
     job: str
@@ -74,6 +75,14 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     collapse_count: int | None = None
     collapse_s: float | None = None
     throttled_s: float | None = None
+    users: tuple[str, ...] = ()
+
+
+class JobAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The rows, without what is on the nodes `left_out`: they told more jobs than can be read."""
+
+    rows: tuple[JobRow, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def groups(spans: Iterable[JobSpan], *, by_device: bool) -> list[Group]:
@@ -152,7 +161,7 @@ def measured(
 def row(parts: Sequence[Measured]) -> JobRow:
     """The sums of one job."""
     spans = [part.span for part in parts]
-    first = spans[0]
+    first, users = spans[0], sorted({span.user for span in spans if span.user})
     state = min((span.state for span in spans), key=_URGENCY.index)
     until_ns = max(part.until_ns for part in parts)
     device_s = sum(part.lasted_s for part in parts)
@@ -164,7 +173,8 @@ def row(parts: Sequence[Measured]) -> JobRow:
         job=first.job,
         manager=first.manager,
         job_id=first.job_id,
-        user=first.user,
+        user=users[0] if len(users) == 1 else "",
+        users=tuple(users) if len(users) > 1 else (),
         state=state,
         began_ns=min(span.began_ns for span in spans),
         ended_ns=max(span.end_ns or 0 for span in spans) if state == "ended" else None,

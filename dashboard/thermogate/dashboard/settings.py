@@ -40,6 +40,10 @@ class DashboardSettings(Settings, frozen=True):
     to be found; the embedded store keeps its samples as long."""
     job_events: int = 100_000
     """Beginnings and ends of jobs that are read for one question at most: about 100 MB of memory."""
+    job_node_events: int = 10_000
+    """When there are more than `job_events`, nodes with more than this are left out of the answer, and
+    named in it: one that floods must not take it from everybody. 8 GPUs with 20 jobs a day each have as
+    many in a month."""
 
 
 def split_listen(listen: str) -> tuple[str, int]:

@@ -24,7 +24,7 @@ def test_a_credential_is_the_setting_whose_name_it_has(folder, tmp_path):
     (folder / "mqtt.password_file").write_text("secret")
     (folder / "collector.influx.token_file").write_text("token")
     config = tmp_path / "thermogate.toml"
-    config.write_text('[mqtt]\npassword_file = "/only/root/reads/this"\n')
+    config.write_text('[mqtt]\npassword_file = "/only/the/owner/reads/this"\n')
     loaded = load(config)
     assert loaded.mqtt.password_file == str(folder / "mqtt.password_file")
     assert loaded.collector.influx.token_file == str(folder / "collector.influx.token_file")

@@ -1,11 +1,13 @@
 """What `agent install` and `agent uninstall` do to a machine, here a folder, and ask systemd for."""
 
+import os
 import stat
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 
+from tests.certificates import Authority
 from thermogate.cli import layout
 from thermogate.cli.hand import Hand
 from thermogate.cli.install import Request, install
@@ -16,7 +18,7 @@ from thermogate.cli.uninstall import uninstall
 from thermogate.core import __version__, config
 from thermogate.core.errors import ConfigError, UnavailableError
 
-BROKER = {"mqtt.url": "mqtts://broker", "mqtt.username": "n17"}
+BROKER = {"mqtt.url": "mqtts://broker", "mqtt.username": "n17", "agent.node": "n17"}
 
 
 class FakeSystem:
@@ -81,7 +83,14 @@ class FakeSystem:
 
     def uninstall(self, *, unsent=0, force=False, keep_spool=False, dry_run=False):
         do = self.hand(dry_run=dry_run)
-        uninstall(self.at, do, force=force, keep_spool=keep_spool, count=lambda folder: unsent)
+        left = unsent if isinstance(unsent, dict) else {"n17": unsent} if unsent else {}
+        uninstall(self.at, do, force=force, keep_spool=keep_spool, count=lambda folder: left)
+
+    def process(self, pid, uid, root):
+        folder = self.at.processes / str(pid)
+        folder.mkdir(parents=True)
+        (folder / "status").write_text(f"Name:\tbash\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
+        (folder / "root").symlink_to(root)
 
     def files(self, root):
         return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
@@ -140,12 +149,24 @@ def test_an_upgrade_restarts_what_still_runs(system):
 
 def test_another_install_keeps_what_the_operator_has_written(system):
     system.install()
-    text = system.at.config.read_text() + "\n[agent]\nperiod_s = 2.0 # slow node\n"
+    text = system.at.config.read_text() + "period_s = 2.0 # slow node\n\n[up] # none here\n"
     system.at.config.write_text(text)
-    system.at.config.chmod(0o640)
+    system.at.config.chmod(0o664)
     system.install({"mqtt.url": "mqtts://other"})
     assert system.at.config.read_text() == text.replace("mqtts://broker", "mqtts://other")
-    assert mode(system.at.config) == 0o640
+    assert mode(system.at.config) == 0o664
+
+
+def test_a_configuration_that_the_service_may_not_read_is_refused_with_the_cure(system):
+    system.install()
+    before, commands = system.at.config.read_text(), list(system.commands)
+    system.at.config.chmod(0o600)
+    for values in ({}, {"mqtt.url": "mqtts://other"}):
+        with pytest.raises(
+            ConfigError, match=rf"^-rw------- .*may not read it: chmod o\+r {system.at.config} "
+        ):
+            system.install(values)
+    assert (system.at.config.read_text(), system.commands) == (before, commands)
 
 
 def test_a_secret_that_an_operator_deletes_is_no_longer_handed_over(system, tmp_path):
@@ -164,6 +185,11 @@ def test_a_secret_that_an_operator_deletes_is_no_longer_handed_over(system, tmp_
         ({"mqtt.url": "http://b"}, "expected mqtt://"),
         ({**BROKER, "agent.perod_s": 1}, "no such setting"),
         ({**BROKER, "agent.period_s": "x"}, "expected"),
+        ({**BROKER, "agent.node": "../../etc"}, r"agent\.node '\.\./\.\./etc': expected 1 to 128"),
+        ({**BROKER, "agent.node": ".."}, r"agent\.node '\.\.': expected"),
+        ({"mqtt.url": os.fsdecode(b"mqtts://b\xff")}, r"^mqtt\.url: has characters"),
+        ({**BROKER, "mqtt.username": "n\x7f"}, r"^mqtt\.username: has characters"),
+        ({**BROKER, os.fsdecode(b"agent.\xff"): 1}, r"^'agent\.\\udcff': has characters"),
     ],
 )
 def test_what_would_not_start_is_refused_before_anything_is_touched(system, tmp_path, values, cause):
@@ -216,6 +242,30 @@ def test_a_password_in_the_clear_is_warned_of(system, tmp_path, capsys):
     assert "! mqtt://broker is not encrypted" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"agent.node": "n17"}, ""),
+        ({"agent.node": "n18"}, "! this node's name is 'n18' and its user at the broker 'n17': "),
+        ({"agent.node": ""}, "after its host, and its user at the broker 'n17': "),
+    ],
+)
+def test_a_user_that_is_not_the_nodes_name_is_warned_of(system, capsys, values, said):
+    system.install({**BROKER, **values})
+    out = capsys.readouterr().out
+    assert said in out if said else "!" not in out
+    assert ("if the node is 'n17', install again with --node" in out) == bool(said)
+
+
+def test_a_certificate_of_another_name_than_the_nodes_is_warned_of(system, tmp_path, capsys):
+    pair = Authority(tmp_path).pair("n17")
+    secrets = {"mqtt.cert_file": pair.cert, "mqtt.key_file": pair.key}
+    system.install({"mqtt.url": "mqtts://broker", "agent.node": "n17"}, secrets)
+    assert "!" not in capsys.readouterr().out
+    system.install({"agent.node": "n18"})
+    assert "! this node's name is 'n18' and its user at the broker 'n17': " in capsys.readouterr().out
+
+
 def test_uninstall_leaves_nothing(system, tmp_path):
     (tmp_path / "pw").write_text("hunter2\n")
     before = system.files(tmp_path)
@@ -241,6 +291,62 @@ def test_uninstall_does_not_throw_away_what_no_store_has(system):
     assert not system.at.unit.exists()
 
 
+def test_what_was_sampled_under_a_former_name_is_not_waited_for(system):
+    system.install()
+    with pytest.raises(UnavailableError) as former:
+        system.uninstall(unsent={"vm": 23})
+    assert "23 messages" in str(former.value)
+    assert "those of vm are sent only by an agent of that name, and this node's is n17" in str(former.value)
+    assert "wait until" not in str(former.value)
+    with pytest.raises(UnavailableError, match=r"25 .*: wait until .*; those of vm are sent only"):
+        system.uninstall(unsent={"vm": 23, "n17": 2})
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_user_whose_processes_run_stops_uninstall_before_anything_is_removed(system, tmp_path, force):
+    system.install()
+    system.process(41, 990, tmp_path)
+    with pytest.raises(UnavailableError, match=r"while processes of it run: 41 .*nothing was removed"):
+        system.uninstall(force=force)
+    assert system.status
+    assert system.at.unit.exists()
+    system.uninstall(keep_spool=True)
+    assert "thermogate:" in system.at.passwd.read_text()
+
+
+def test_processes_of_others_and_in_containers_stop_no_uninstall(system, tmp_path):
+    system.install()
+    system.process(41, 1000, tmp_path)
+    (tmp_path / "container").mkdir()
+    system.process(42, 990, tmp_path / "container")
+    system.uninstall()
+    assert "thermogate:" not in system.at.passwd.read_text()
+
+
+def test_an_uninstall_that_only_removes_the_user_has_done_something(system):
+    system.run(["systemd-sysusers", str(layout.shipped("thermogate-sysusers.conf"))])
+    do = system.hand()
+    uninstall(system.at, do, force=False, keep_spool=False, count=lambda folder: {})
+    assert (do.idle, system.said) == (False, ["ran userdel thermogate"])
+
+
+def test_a_command_that_fails_is_not_told_as_done(system):
+    system.fails_to_start = True
+    with pytest.raises(UnavailableError):
+        system.hand().run("systemctl", "start", UNIT)
+    assert system.said == []
+
+
+def test_an_interrupted_uninstall_starts_the_service_again(system):
+    def interrupted(folder):
+        raise KeyboardInterrupt
+
+    system.install()
+    with pytest.raises(KeyboardInterrupt):
+        uninstall(system.at, system.hand(), force=False, keep_spool=False, count=interrupted)
+    assert system.status
+
+
 def test_a_spool_that_cannot_be_read_is_not_thrown_away(system):
     def unreadable(folder):
         raise UnavailableError("another agent has this spool")
@@ -260,6 +366,14 @@ def test_uninstall_can_leave_the_spool_to_its_owner(system):
     assert "thermogate:" in system.at.passwd.read_text()
     with pytest.raises(UnavailableError, match="would be lost"):
         system.uninstall(unsent=12)
+
+
+def test_uninstall_names_what_an_operator_has_put_beside_it(system, capsys):
+    system.install()
+    (system.at.folder / "password.cred").touch()
+    system.uninstall()
+    assert f"kept {system.at.folder}: password.cred, not of install's making" in capsys.readouterr().out
+    assert (system.at.folder / "password.cred").exists()
 
 
 def test_uninstall_keeps_what_others_use(system):
@@ -288,8 +402,8 @@ def test_a_dry_uninstall_touches_nothing(system, tmp_path):
 
 def test_uninstall_of_nothing_does_nothing(system):
     do = system.hand()
-    uninstall(system.at, do, force=False, keep_spool=False, count=lambda folder: 0)
-    assert (do.changed, system.commands) == (False, [])
+    uninstall(system.at, do, force=False, keep_spool=False, count=lambda folder: {})
+    assert (do.idle, system.commands) == (True, [])
 
 
 def test_the_unit_is_found_where_the_package_is():

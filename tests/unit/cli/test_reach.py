@@ -12,7 +12,20 @@ def test_what_every_user_can_read_is_fine():
     reach.check([Path("/usr/bin/env")])
 
 
-@pytest.mark.parametrize("place", ["/home/ann/venv/bin/thermogate", "/root/venv/bin/python", "/tmp/t/python"])
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o660])
+def test_a_configuration_that_only_its_owner_reads_is_named_with_its_mode(tmp_path, mode):
+    file = tmp_path / "thermogate.toml"
+    file.touch()
+    file.chmod(mode)
+    with pytest.raises(
+        ConfigError, match=rf"^-rw-.*{file}: the user thermogate .*may not read it: chmod o\+r"
+    ):
+        reach.check_config(file)
+    file.chmod(0o644)
+    reach.check_config(file)
+
+
+@pytest.mark.parametrize("place", ["/home/ann/venv/bin/thermogate", "/root", "/tmp/t/python"])
 def test_what_services_do_not_see_is_refused_with_the_cure(place):
     with pytest.raises(ConfigError, match=r"which services do not see: .*-m venv /opt/thermogate"):
         reach.check([Path(place)])
@@ -20,7 +33,7 @@ def test_what_services_do_not_see_is_refused_with_the_cure(place):
 
 def test_a_link_is_followed_to_where_services_do_not_see(tmp_path):
     link = tmp_path / "python"
-    link.symlink_to("/root/python")
+    link.symlink_to("/root")
     with pytest.raises(ConfigError, match="below"):
         reach.check([link])
 

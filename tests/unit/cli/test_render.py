@@ -1,3 +1,7 @@
+import json
+
+import pytest
+
 from thermogate.cli import render
 
 
@@ -10,3 +14,23 @@ def test_an_absent_value_is_a_dash_and_never_zero():
     assert render.number(None, 1) == render.percent(None) == "-"
     assert render.number(0.0, 1) == "0.0"
     assert render.percent(0.0) == "0%"
+
+
+HOSTILE = "a\x1b[31mb\nc\td\x9bd\x7f\u202ee\r"
+
+
+def test_cell_stays_one_line_and_steers_no_terminal():
+    text = render.table(("NODE", "WHAT"), [("n1", HOSTILE), ("n2", "Gerät 零 😀")])
+    assert text.splitlines() == ["NODE  WHAT", "n1    a?[31mb?c?d?d??e?", "n2    Gerät 零 😀"]
+
+
+@pytest.mark.parametrize("put", [render.show, render.repaint])
+def test_what_is_shown_keeps_its_lines_and_nothing_else_that_steers(capsys, put):
+    put(HOSTILE)
+    assert capsys.readouterr().out == "a?[31mb\nc?d?d??e?\n"
+
+
+def test_json_is_the_same_value_with_what_steers_a_terminal_escaped():
+    text = render.json_text({"text": HOSTILE + "\U000e0041"})
+    assert text.replace("\n", "").isprintable()
+    assert json.loads(text) == {"text": HOSTILE + "\U000e0041"}

@@ -59,6 +59,11 @@ def test_what_cannot_be_changed_by_lines_is_left_to_a_person(text):
         with_values(text, {"mqtt.url": "mqtt://new"}, "f")
 
 
+def test_every_control_character_is_escaped_as_toml_wants_it():
+    value = "".join(map(chr, range(128)))
+    assert tomllib.loads(with_values("", {"s.a": value}, "f")) == {"s": {"a": value}}
+
+
 def test_a_file_that_is_not_toml_is_named():
     with pytest.raises(ConfigError, match=r"thermogate\.toml: not valid TOML"):
         with_values("[", {"mqtt.url": "x"}, "thermogate.toml")

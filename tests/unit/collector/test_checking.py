@@ -11,6 +11,7 @@ from tests.contract.making import decision, event, message, sample, status
 from tests.unit.collector.fake_broker import event_message, received, telemetry
 from thermogate.collector.checking import Receipt, check, receipt_of
 from thermogate.core.errors import WireError
+from thermogate.core.model import DeviceInfo
 from thermogate.core.mqtt import Message
 from thermogate.core.wire import encode, gate_topic, node_topic
 
@@ -47,6 +48,26 @@ def changed(**more: object) -> bytes:
 
 DEEP = b'{"x":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
 EVENTS = node_topic("n1", "event")
+STATUSES = node_topic("n1", "status")
+
+
+def device(number: str, model: str) -> DeviceInfo:
+    return DeviceInfo(kind="gpu", device=number, model=model)
+
+
+def test_device_whose_model_is_not_known_is_taken() -> None:
+    said = status(devices=(device("0", ""), device("", "H100")))
+    assert check(received(STATUSES, encode(said))).content == said
+
+
+def test_longest_event_that_an_agent_sends_fits() -> None:
+    name = "x" * 128
+    job = f"unit:{name}:{name}"
+    more = dict.fromkeys(("manager", "job_id", "user", "step", "qos", "container", "began_ns"), name)
+    told = changed(
+        text=f"gpu{name}: {job} of {name} ended after 1 s", data={"job": job, "lasted_s": 1.0, **more}
+    )
+    assert check(received(EVENTS, told)).receipt is not None
 
 
 @pytest.mark.parametrize(
@@ -64,7 +85,17 @@ EVENTS = node_topic("n1", "event")
         (EVENTS, changed(time_ns=-1), "time_ns -1 is no time"),
         (EVENTS, changed(time_ns=2**63), "is no time"),
         (EVENTS, changed(event="melted"), "event"),
+        (EVENTS, changed(text="x" * 4096), "bytes is over 4096"),
+        (EVENTS, changed(data={str(n): 1.0 for n in range(33)}), "event has 33 data, over 32"),
         (node_topic("n1", "status"), encode(status("n2")), "status names node 'n2'"),
+        (STATUSES, encode(status(devices=(device("0\x1b[2J", "H100"),))), "device '0\\x1b[2J' is no name"),
+        (
+            STATUSES,
+            encode(status(devices=(device("0", "H\n100"),))),
+            "model of device 0 'H\\n100' is no name",
+        ),
+        (STATUSES, encode(status(period_s=-1e308)), "period_s -1e+308 is out of range"),
+        (STATUSES, encode(status(period_s=0.0)), "period_s 0.0 is out of range"),
         (node_topic("n1", "status"), encode(status(age_s=10**10)), "is no time"),
         (gate_topic("node", "n2"), encode(decision(1)), "on the topic of ('node', 'n2')"),
         (gate_topic("job", "n1"), encode(decision(1)), "on the topic of ('job', 'n1')"),

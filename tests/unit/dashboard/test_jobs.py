@@ -10,6 +10,7 @@ import pytest
 from tests.fake_query import FakeQuery
 from tests.fakes import FakeClock
 from tests.unit.dashboard.serving import serving
+from thermogate.cli.jobs import text_of
 from thermogate.cli.main import main
 from thermogate.collector.config import EmbeddedSettings
 from thermogate.collector.store.base import Batch
@@ -19,7 +20,7 @@ from thermogate.core.errors import ConfigError
 from thermogate.core.model import Event, Status
 from thermogate.core.wire import Point, format_header, format_line
 from thermogate.dashboard.answers import Answers
-from thermogate.dashboard.jobs import JobRow
+from thermogate.dashboard.jobs import JobAnswer
 from thermogate.dashboard.settings import DashboardSettings
 
 NOW = 1_763_712_000 * NS
@@ -87,10 +88,16 @@ def holding(events=(), points=(), statuses=None):
     return query
 
 
-async def jobs(query, start_s=24 * HOUR, end_s=0, settings=None, **options):
+async def answer(query, start_s=24 * HOUR, end_s=0, settings=None, **options):
     return await Answers(query, FakeClock(NOW), settings or DashboardSettings()).jobs(
         at(start_s), at(end_s), **options
     )
+
+
+async def jobs(query, *args, **options):
+    found = await answer(query, *args, **options)
+    assert found.left_out == ()
+    return list(found.rows)
 
 
 LOAD = {"temp_c": 60, "power_w": 300, "rle": 0.5, "collapse": 0, "throttled": 0}
@@ -307,6 +314,56 @@ async def test_more_events_than_fit_a_page_are_all_read_and_too_many_are_refused
         await jobs(query, settings=DashboardSettings(job_events=6000))
 
 
+async def test_node_that_floods_is_left_out_by_name_and_all_others_are_answered():
+    begins = [began(100 - n, f"slurm:{n}", device=str(n)) for n in range(3)]
+    early = [began(9000 - n, f"slurm:e{n}", device=str(n), node="n3") for n in range(3)]
+    flood = [began(1000 - n % 900, f"slurm:x{n}", node="n2", device=str(n)) for n in range(12_000)]
+    query = holding([*begins, *early, *flood])
+    few = DashboardSettings(job_events=6000, job_node_events=100)
+    found = await answer(query, settings=few, limit=10_000)
+    assert found.left_out == ("n2",)
+    assert [row.job_id for row in found.rows] == ["2", "1", "0", "e2", "e1", "e0"]
+    with pytest.raises(ConfigError, match="over 6000 jobs"):
+        await answer(query, settings=few, node="n2")
+    assert len(await jobs(query, settings=DashboardSettings(job_events=13_000), limit=20_000)) == 12_006
+
+
+async def test_flood_of_one_instant_is_left_out_too():
+    flood = [began(50, f"slurm:x{n}", node="n2", device=str(n)) for n in range(20_000)]
+    query = holding([began(100), *flood, began(10, "slurm:2")])
+    found = await answer(query, settings=DashboardSettings(job_events=6000, job_node_events=100))
+    assert found.left_out == ("n2",)
+    assert [row.job_id for row in found.rows] == ["2", "1"]
+
+
+@pytest.mark.parametrize("lasted_s", [1.7e308, 1e9, -1.0])
+async def test_length_that_cannot_be_true_is_not_believed(lasted_s):
+    begins = [began(100, device=device) for device in ("0", "1")]
+    ends = [ended(50, begin, lasted_s=lasted_s) for begin in begins]
+    found = await answer(holding([*begins, *ends]))
+    assert [row.device_s for row in found.rows] == [100]
+    assert msgspec.json.decode(msgspec.json.encode(found), type=JobAnswer) == found
+
+
+async def test_nodes_that_disagree_whose_a_job_is_are_all_shown():
+    begins = [
+        began(100, user="mallory", node="n9"),
+        began(90),
+        began(90, device="1"),
+        began(90, device="2", user=""),
+    ]
+    query = holding(begins, statuses=[status(), status("n9")])
+    (row,) = await jobs(query)
+    assert (row.user, row.users) == ("", ("alice", "mallory"))
+    assert {(row.user, row.nodes) for row in await jobs(query, by="device")} == {
+        ("mallory", ("n9",)),
+        ("alice", ("n1",)),
+        ("", ("n1",)),
+    }
+    (own,) = await jobs(query, user="alice")
+    assert (own.user, own.users, own.devices) == ("alice", (), ("n1/gpu0", "n1/gpu1"))
+
+
 @pytest.mark.parametrize(
     "data",
     [{}, {"job": 5.0}, {"job": "x"}, {"job": "x", "began_ns": "nan"}, {"job": "x", "began_ns": "9" * 30},
@@ -324,8 +381,8 @@ async def test_api_gives_the_rows_and_refuses_what_it_does_not_know():
     query = holding([began(100), began(90, "slurm:2", user="bob")], samples(100, 0, **LOAD))
     async with serving(query, FakeClock(NOW)) as client:
         async with client.get("/api/v1/jobs?from=1h&user=bob&by=device&clip=true&limit=5") as response:
-            rows = msgspec.json.decode(await response.read(), type=list[JobRow])
-        assert [(row.job, row.device_s) for row in rows] == [("slurm:2", 90)]
+            found = msgspec.json.decode(await response.read(), type=JobAnswer)
+        assert [(row.job, row.device_s) for row in found.rows] == [("slurm:2", 90)]
         for wrong in ("by=node", "job=", f"user={'x' * 201}", "limit=0", "clip=maybe", "node=a%20b", "x=1"):
             async with client.get(f"/api/v1/jobs?{wrong}") as response:
                 assert response.status == 400, wrong
@@ -372,14 +429,37 @@ def test_command_shows_jobs_of_a_data_folder_with_notes_on_what_overlaps(folder,
 
 
 def test_command_shows_one_job_by_device_and_gives_json(folder, capsys):
-    rows = json.loads(run(capsys, folder, "1", "--json"))
+    rows = json.loads(run(capsys, folder, "1", "--json"))["rows"]
     assert {(row["devices"][0], row["energy_j"], row["energy_from"]) for row in rows} == {
         ("n1/gpu0", 18_000, "counter"),
         ("n1/gpu1", 18_000, "power"),
     }
-    (whole,) = json.loads(run(capsys, folder, "slurm:1", "--by", "job", "--json"))
+    (whole,) = json.loads(run(capsys, folder, "slurm:1", "--by", "job", "--json"))["rows"]
     assert (whole["energy_j"], whole["energy_from"], whole["device_s"]) == (36_000, "both", 120)
 
 
 def test_command_says_when_there_was_no_job(folder, capsys):
     assert run(capsys, folder, "--user", "nobody") == "no job was on a device in this range\n"
+
+
+def test_command_marks_a_job_whose_nodes_disagree_and_steers_no_terminal(tmp_path, capsys):
+    rough = "slurm:7\x1b]52;c;eA==\x07\nslurm:8"
+
+    async def write():
+        events = [began(100, rough), began(90, rough, node="n2", user="bob\x9b2J")]
+        async with stored(tmp_path, events, samples(100, 0, **LOAD)):
+            pass
+
+    asyncio.run(write())
+    _, row, *notes = run(capsys, tmp_path).splitlines()
+    assert row.startswith("slurm:7?]52;c;eA==??slurm:8 ")
+    assert "alice,bob?2J" in row
+    assert "# nodes disagree whose it is" in notes
+    text = run(capsys, tmp_path, "--json")
+    assert text.replace("\n", "").isprintable()
+    assert json.loads(text)["rows"][0]["users"] == ["alice", "bob\x9b2J"]
+
+
+def test_command_names_the_nodes_that_are_left_out():
+    row = "without what was on n2, n3: too many jobs began or ended there to be read"
+    assert text_of(JobAnswer((), ("n2", "n3"))).splitlines()[1:] == [row]

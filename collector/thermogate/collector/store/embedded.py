@@ -116,11 +116,12 @@ class EmbeddedStore:
         start_ns: int,
         end_ns: int,
         node: str | None = None,
+        without: Sequence[str] = (),
         kinds: Sequence[EventKind] = (),
         limit: int = 1000,
     ) -> list[Event]:
         """As `Query.events`."""
-        return await self._in_reader(self._reader.events, start_ns, end_ns, node, kinds, limit)
+        return await self._in_reader(self._reader.events, start_ns, end_ns, node, without, kinds, limit)
 
     async def gates(self) -> list[GateDecision]:
         """As `Query.gates`, from memory."""

@@ -94,15 +94,22 @@ class Reader:
         return embedded_usage.usage(self._rows, self._tables, times)
 
     def events(
-        self, start_ns: int, end_ns: int, node: str | None, kinds: Sequence[EventKind], limit: int
+        self,
+        start_ns: int,
+        end_ns: int,
+        node: str | None,
+        without: Sequence[str],
+        kinds: Sequence[EventKind],
+        limit: int,
     ) -> list[Event]:
         """As `Query.events`."""
         return self._messages(
             Event,
             "select json from events where time_ns >= ? and time_ns < ? and coalesce(node = ?, true) "
+            "and not list_contains(?::varchar[], node) "
             "and (len(?::varchar[]) = 0 or list_contains(?::varchar[], event)) "
             "order by time_ns desc, node, device_kind, device, event limit ?",
-            *(start_ns, end_ns, node, list(kinds), list(kinds), limit),
+            *(start_ns, end_ns, node, list(without), list(kinds), list(kinds), limit),
         )
 
     def gates(self) -> list[GateDecision]:

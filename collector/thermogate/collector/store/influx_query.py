@@ -94,11 +94,13 @@ class InfluxQuery:
         start_ns: int,
         end_ns: int,
         node: str | None = None,
+        without: Sequence[str] = (),
         kinds: Sequence[EventKind] = (),
         limit: int = 1000,
     ) -> list[Event]:
         """As `Query.events`."""
         where = _within(start_ns, end_ns) + _is("node", node)
+        where += "".join(f' AND "node" != {literal(name)}' for name in without)
         if kinds:
             where += " AND (" + " OR ".join(f'"event" = {literal(kind)}' for kind in kinds) + ")"
         return messages(await self._newest("event", where, limit), Event)
