@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -117,7 +118,7 @@ def test_a_wrong_port_ends_at_tcp_with_the_command_to_look():
 def test_a_port_that_takes_connections_and_says_nothing_is_told_from_a_firewall():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         found = way(f"mqtt://127.0.0.1:{silent.getsockname()[1]}", timeout_s=0.3)
-    about(found["login"], "fail", "does not answer MQTT", "journalctl -u mosquitto")
+    about(found["login"], "fail", "does not answer MQTT", "/var/log/mosquitto/mosquitto.log")
 
 
 def test_a_service_that_is_no_broker_is_told():
@@ -468,11 +469,29 @@ def test_a_driver_that_may_not_be_opened_is_told(node):
 
 def test_a_disk_that_hangs_holds_up_only_what_needs_it(tmp_path):
     spooled(tmp_path)
-    os.mkfifo(tmp_path / "spool" / "n17" / f"{9:020d}.seg")  # who opens it waits, as on a dead network disk
+    length = 2 << 20  # heads of so long entries with a wrong checksum each: hours of work in one file
+    head = struct.pack("<3sBI", b"\xa7TG", 2, 0) + struct.pack("<IBQQ", length, 1, 1, 1)
+    data = head * (length // len(head)) + bytes(length)
+    (tmp_path / "spool" / "n17" / f"{9:020d}.seg").write_bytes(data)
     broker = f"mqtt://127.0.0.1:{free_port()}"
     seen = doctor("--broker", broker, "--set", "doctor.deadline_s=4", data_dir=tmp_path)
     seen.about("spool.folder", "fail", "no answer in time", "fsck")
     seen.about("broker.tcp", "fail", "nobody listens")
+
+
+def test_what_the_services_user_puts_in_the_place_of_files_hurts_nobody(tmp_path):
+    spooled(tmp_path)
+    folder = tmp_path / "spool" / "n17"
+    os.mkfifo(folder / f"{8:020d}.seg")
+    (folder / f"{9:020d}.seg").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "running.json")
+    seen = doctor(data_dir=tmp_path)
+    assert "3 messages" in seen.of("spool.folder")["found"]
+    (tmp_path / "running.json").unlink()
+    (tmp_path / "running.json").symlink_to("/dev/zero")
+    os.truncate(next(folder.glob("*1.seg")), 100 << 30)
+    seen = doctor(data_dir=tmp_path)
+    assert "in 3 messages" in seen.of("spool.folder")["found"]
 
 
 def mounting(script):

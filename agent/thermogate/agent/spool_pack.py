@@ -32,6 +32,9 @@ _LEVEL = 3
 """4 % smaller than level 1 for the same time; level 6 saves 10 % more for twice the time."""
 _WINDOW_BITS = 14
 """16 KiB, twice a message."""
+_MAX_BYTES = 16 * 1024 * 1024
+"""A message has at most 64 KiB. A list of stored ranges is longer the more gaps it has: some 300,000
+fit here, and a week at 1 Hz has 302,400 at worst, every other record stored."""
 
 
 def pack(payload: bytes) -> bytes:
@@ -41,5 +44,12 @@ def pack(payload: bytes) -> bytes:
 
 
 def unpack(packed: bytes) -> bytes:
-    """What was packed, with the dictionary or, by version 1 of the format, without."""
-    return zlib.decompressobj(zdict=_DICTIONARY).decompress(packed)
+    """What was packed, with the dictionary or, by version 1 of the format, without.
+
+    Raises zlib.error for what was not packed so, or would be larger than the spool ever writes.
+    """
+    unpacker = zlib.decompressobj(zdict=_DICTIONARY)
+    payload = unpacker.decompress(packed, _MAX_BYTES)
+    if not unpacker.eof:
+        raise zlib.error(f"an entry is cut, or over {_MAX_BYTES} bytes")
+    return payload

@@ -14,7 +14,7 @@ _OFF_S = 86_400.0
 """Most that records age while the machine is off (or half of the age limit, if that is less): only
 UTC tells how long that was, and it may have been set wrong, which must not empty a spool."""
 _WHOLE = 1 << 40
-"""Longer than any segment: at a start each is read in one piece."""
+"""Longer than any segment, of which Segment.entries knows the bound: each is read in one piece."""
 
 
 class _Written(NamedTuple):

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,11 @@ from thermogate.core.clock import NS
 
 _SUFFIX = ".seg"
 _CHUNK_BYTES = 64 * 1024
+_MAX_BYTES = 32 * 1024 * 1024
+"""More than any file has: 4 MiB (spool_log), or the longest opening and an entry. The rest is not read."""
+_NUMBER = re.compile(r"[0-9]{1,20}")
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""Waits for nobody, whatever was put in the place of a file."""
 
 
 class Segment:
@@ -36,9 +43,10 @@ class Segment:
 
     @staticmethod
     def found_in(directory: Path) -> list["Segment"]:
-        """The segments that lie in `directory`, oldest first. Raises OSError."""
-        paths = (path for path in directory.glob(f"*{_SUFFIX}") if path.stem.isdigit())
-        return [Segment(path, path.stat().st_size) for path in sorted(paths)]
+        """The segments that lie in `directory`, oldest first; what is no file is none. Raises OSError."""
+        paths = (path for path in directory.glob(f"*{_SUFFIX}") if _NUMBER.fullmatch(path.stem))
+        found = [(path, path.stat(follow_symlinks=False)) for path in sorted(paths)]
+        return [Segment(path, seen.st_size) for path, seen in found if stat.S_ISREG(seen.st_mode)]
 
     def create(self, disk: Disk, now_s: float) -> None:
         """Begin the file anew, to append to it. Raises OSError."""
@@ -73,25 +81,29 @@ class Segment:
             os.close(self._fd)
             self._fd = -1
 
+    @property
+    def _readable(self) -> int:
+        return min(self.size, _MAX_BYTES)
+
     def entries(self, offset: int = 0, chunk: int = _CHUNK_BYTES) -> Iterator[Entry]:
         """The sound entries from `offset` on, read as they are asked for.
 
-        They end early where the disk cannot read the file or somebody has deleted it. Raises
-        OSError when something else is wrong, such as permissions.
+        They end early where the disk cannot read the file or somebody has deleted it, and after 32 MiB,
+        which no segment has. Raises OSError when something else is wrong, such as permissions.
         """
         try:
-            fd = os.dup(self._fd) if self._fd >= 0 else os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.dup(self._fd) if self._fd >= 0 else os.open(self.path, _OPEN)
         except FileNotFoundError:
             return
         try:
-            while data := _pread(fd, min(chunk, self.size - offset), offset):
+            while data := _pread(fd, min(chunk, self._readable - offset), offset):
                 end = offset
                 for entry in scan(data, offset):
                     yield entry
                     end = entry.end
                 if end == offset:
                     chunk *= 2  # one entry is longer, or all of this is damaged
-                    if offset + len(data) >= self.size:
+                    if offset + len(data) >= self._readable:
                         return
                 offset = end
         finally:

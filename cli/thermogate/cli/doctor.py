@@ -9,12 +9,14 @@ import shutil
 from pathlib import Path
 
 from thermogate.cli import render
-from thermogate.cli.checks import configuration, showing
+from thermogate.cli.checks import configuration, showing, unit
 from thermogate.cli.checks.examine import examine
 from thermogate.cli.layout import Layout
 
 _EXIT_OK, _EXIT_FAILED, _EXIT_CONFIG = 0, 1, 78
 _WIDEST = 120
+_UNIT_S = 1.0
+"""For each question to systemd that comes before the settings, and so before their deadline, are known."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -48,7 +50,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace) -> int:
     """Print every finding. Exit status 0 without a failure, 78 when the configuration is wrong, else 1."""
-    configured = configuration.find(args, os.environ, Layout())
+    configured = configuration.find(args, os.environ, Layout(), unit.look(_UNIT_S))
     findings = examine(configured)
     if args.json:
         render.show(render.json_text(findings))

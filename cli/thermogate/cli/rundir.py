@@ -3,12 +3,16 @@
 import contextlib
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from thermogate.core.errors import UnavailableError
+
+_ANNOUNCED_BYTES = 4096
+"""More than two addresses need."""
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -35,7 +39,7 @@ def running(data_dir: Path) -> Running | None:
     except FileNotFoundError:
         return None
     except BlockingIOError:
-        return _read(data_dir)
+        return announced(data_dir)
     return None
 
 
@@ -54,7 +58,7 @@ def held(data_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as err:
-            holder = _read(data_dir)
+            holder = announced(data_dir)
             by = f" by process {holder.pid} ({holder.url})" if holder else ""
             raise UnavailableError(f"data folder {data_dir} is in use{by}; use another --data-dir") from err
         try:
@@ -70,8 +74,16 @@ def announce(data_dir: Path, url: str, broker_url: str) -> None:
     (data_dir / "running.json").write_bytes(body)
 
 
-def _read(data_dir: Path) -> Running | None:
+def announced(data_dir: Path) -> Running | None:
+    """What `announce` has left there; None for nothing, or for something else.
+
+    Root reads what belongs to others: no link is followed, no pipe waited for, no more read than fits.
+    """
     try:
-        return msgspec.json.decode((data_dir / "running.json").read_bytes(), type=Running)
+        fd = os.open(data_dir / "running.json", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return None
+            return msgspec.json.decode(file.read(_ANNOUNCED_BYTES), type=Running)
     except (OSError, msgspec.MsgspecError):
         return None

@@ -1,9 +1,12 @@
 """Entries survive what happens to the bytes around them."""
 
+import os
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -110,3 +113,43 @@ def test_a_spool_left_by_version_1_is_drained_after_the_upgrade(tmp_path: Path) 
 def test_what_this_version_has_packed_can_always_be_unpacked() -> None:
     assert unpack(bytes.fromhex(PACKED)) == LINE
     assert len(pack(LINE)) < len(LINE) / 2
+
+
+def test_what_unpacks_to_more_than_a_spool_writes_is_refused_before_it_is_there() -> None:
+    bomb = zlib.compress(bytes(256 << 20))
+    tracemalloc.start()
+    with pytest.raises(zlib.error, match="over 16777216 bytes"):
+        unpack(bomb)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 64 << 20
+    largest = bytes(16 << 20)
+    assert unpack(pack(largest)) == largest
+
+
+def test_half_of_what_was_packed_is_refused() -> None:
+    with pytest.raises(zlib.error, match="cut"):
+        unpack(pack(LINE)[:-9])
+
+
+def test_of_a_file_longer_than_any_segment_the_beginning_is_read(tmp_path: Path) -> None:
+    with Spool(tmp_path, SpoolSettings(), FakeClock()) as spool:
+        spool.append("event", b"kept")
+    (file,) = tmp_path.glob("*.seg")
+    os.truncate(file, 100 << 30)
+    tracemalloc.start()
+    with Spool(tmp_path, SpoolSettings(), FakeClock()) as spool:
+        assert [record.payload for record in spool.read(0, 9)] == [b"kept"]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 128 << 20
+
+
+def test_pipes_and_links_in_the_place_of_segments_are_passed_over(tmp_path: Path) -> None:
+    with Spool(tmp_path, SpoolSettings(), FakeClock()) as spool:
+        spool.append("event", b"kept")
+    os.mkfifo(tmp_path / f"{8:020d}.seg")
+    (tmp_path / f"{9:020d}.seg").symlink_to("/dev/zero")
+    (tmp_path / "².seg").touch()
+    with Spool(tmp_path, SpoolSettings(), FakeClock()) as spool:
+        assert [record.payload for record in spool.read(0, 9)] == [b"kept"]

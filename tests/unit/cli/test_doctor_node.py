@@ -1,15 +1,29 @@
 """What `thermogate doctor` makes of the machine: packages, users, drivers, sensors, clock, service."""
 
+import argparse
+import fcntl
 import json
 import os
 import pwd
+import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from thermogate.cli.checks import gpus, nvidia, packages, people, sensors, service, timekeeping
+from thermogate.cli.checks import (
+    configuration,
+    gpus,
+    nvidia,
+    packages,
+    people,
+    sensors,
+    service,
+    timekeeping,
+    unit,
+)
 from thermogate.cli.checks.config import DoctorSettings
 from thermogate.cli.checks.gpus import KernelLook, PciGpu
 from thermogate.cli.checks.people import READ, WRITE, Access, Person, Process
@@ -17,6 +31,8 @@ from thermogate.cli.checks.sensing import Happened, Sensed
 from thermogate.cli.checks.service import ServiceLook
 from thermogate.cli.checks.spool_look import SpoolLook
 from thermogate.cli.checks.timekeeping import Clock
+from thermogate.cli.checks.unit import UnitLook
+from thermogate.cli.layout import Layout
 from thermogate.core.model import DeviceInfo, SourceReport
 from thermogate.core.schema import MEASUREMENTS
 from thermogate.core.wire import Point
@@ -376,10 +392,22 @@ def test_a_slow_sweep_is_warned_of():
     assert "700 ms of each 1 s" in finding.found
 
 
+def spool_of(ticks):
+    """What an agent has spooled after so many ticks: all of a GPU but its power."""
+    points = {"gpu0": Point("gpu", "n17", "0", "H100", "", dict.fromkeys(GPU_FIELDS[1:], 1.0), 1)}
+    if ticks:
+        points["agent"] = Point("agent", "n17", "", "", "", {"ticks_count": ticks}, 1)
+    return SpoolLook(folder="/x", newest_age_s=0.5, writer=Process(4711, AGENT), points=points)
+
+
+@pytest.mark.parametrize("ticks", [0, 10])
+def test_an_agent_that_has_just_started_is_not_blamed_for_what_it_has_not_read_yet(ticks):
+    finding = only(judged(sensed(gpu(0)), spool=spool_of(ticks)), "sensors.agent")
+    assert (finding.state, "just started" in finding.found) == ("n/a", True)
+
+
 def test_what_root_sees_and_the_running_agent_does_not_is_named():
-    point = Point("gpu", "n17", "0", "H100", "", dict.fromkeys(GPU_FIELDS[1:], 1.0), 1)
-    spool = SpoolLook(folder="/x", newest_age_s=0.5, writer=Process(4711, AGENT), points={"gpu0": point})
-    finding = only(judged(sensed(gpu(0)), spool=spool), "sensors.agent")
+    finding = only(judged(sensed(gpu(0)), spool=spool_of(20)), "sensors.agent")
     about(finding, "warn", "its user may not read them", "restart thermogate-agent")
     assert finding.found == "the running agent (thermogate) does not get gpu0 power_w"
 
@@ -459,6 +487,20 @@ def test_a_service_in_good_health_is_ok():
             "status 1",
             "read",
         ),
+        (
+            {"ActiveState": "activating", "SubState": "start"},
+            "unit",
+            "warn",
+            "when its first sample is in the spool",
+            "wait for up to 90 s",
+        ),
+        (
+            {"ActiveState": "activating", "SubState": "start", "NRestarts": "4"},
+            "unit",
+            "fail",
+            "it ended 4 times",
+            "journalctl",
+        ),
         ({"UnitFileState": "disabled"}, "unit", "warn", "not start when the node boots", "systemctl enable"),
         ({"NeedDaemonReload": "yes"}, "unit", "warn", "unit file has changed", "daemon-reload"),
         ({"LoadState": "bad-setting"}, "unit", "fail", "cannot load", "systemd-analyze verify"),
@@ -490,6 +532,99 @@ def test_the_last_warnings_of_the_log_are_picked_by_priority_or_word():
     assert said == ("WARNING a: disk full", "lost the broker")
     finding = only(service.judge(ServiceLook(shown=RUNNING, warnings=said)), "service.log")
     about(finding, "warn", "disk full | lost the broker", "journalctl")
+
+
+def test_the_line_with_which_the_agent_ended_itself_is_the_cause():
+    line = "thermogate: /var/lib/thermogate/spool/n17: cannot keep the spool here: Permission denied"
+    said = service.bad_lines(
+        [json.dumps({"PRIORITY": "6", "MESSAGE": text}) for text in ("n17: sampling", line)]
+    )
+    assert said == (line,)
+    state = {"ActiveState": "activating", "SubState": "auto-restart", "Result": "exit-code"}
+    look = ServiceLook(shown=RUNNING | state | {"ExecMainStatus": "1"}, warnings=said)
+    about(only(service.judge(look), "service.unit"), "fail", "cannot keep the spool here", "journalctl")
+
+
+def test_what_an_earlier_run_of_the_service_complained_of_is_over_once_it_runs():
+    look = {"InvocationID": "f3d5"}
+    assert service.lines_of(RUNNING | look)[0] == "_SYSTEMD_INVOCATION_ID=f3d5"
+    assert service.lines_of(RUNNING) == []
+    coming = RUNNING | look | {"ActiveState": "activating"}
+    assert service.lines_of(coming)[0] == "_SYSTEMD_UNIT=thermogate-agent.service"
+
+
+def test_the_environment_that_systemd_gives_is_read_as_it_shows_it():
+    shown = 'THERMOGATE_AGENT_NODE=n99 "FOO=b c" X=\n'
+    assert unit.environment(shown) == {"THERMOGATE_AGENT_NODE": "n99", "FOO": "b c", "X": ""}
+    assert unit.environment('"not closed') == {}
+
+
+def test_without_systemd_there_is_no_unit_to_ask(tmp_path):
+    assert unit.look(1.0, booted=tmp_path / "no") == UnitLook()
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """An installed service's files, and the arguments of a doctor that is given none."""
+    layout = Layout(tmp_path)
+    layout.credentials.mkdir(parents=True)
+    layout.config.write_text('[mqtt]\nurl = "mqtt://broker.example"\nusername = "n17"\n')
+    given = {"config": None, "broker": None, "node": None, "data_dir": None, "sets": []}
+    return layout, argparse.Namespace(**given)
+
+
+def test_the_services_environment_says_which_node_is_examined(installed):
+    layout, args = installed
+    here = {"THERMOGATE_AGENT_NODE": "shell"}
+    look = UnitLook(environ={"THERMOGATE_AGENT_NODE": "n99"})
+    assert configuration.find(args, here, layout, look).node == "n99"
+    args.config = layout.folder / "other.toml"
+    args.config.write_text("")
+    assert configuration.find(args, here, layout, look).node == "shell"
+
+
+def test_credentials_of_the_running_service_are_used_however_it_came_by_them(installed, tmp_path):
+    layout, args = installed
+    (layout.credentials / "mqtt.password_file").write_text("old")
+    running = tmp_path / "run"
+    running.mkdir()
+    (running / "mqtt.password_file").write_text("secret")
+    found = configuration.find(args, {}, layout, UnitLook(credentials=running, encrypted=True))
+    assert (found.mqtt.password_file, found.secrets_hidden) == (f"{running}/mqtt.password_file", "")
+    stopped = configuration.find(args, {}, layout, UnitLook(encrypted=True))
+    assert stopped.secrets_hidden == "encrypted"
+
+
+def test_settings_that_the_services_user_may_not_read_are_a_failure_for_root_too():
+    other = Person("thermogate", os.geteuid() + 1, (os.getegid() + 1,))
+    with tempfile.TemporaryDirectory() as name:
+        folder, file = Path(name), Path(name) / "thermogate.toml"
+        file.touch(mode=0o600)
+        (finding,) = configuration.readable(file, other)
+        about(finding, "fail", "thermogate may not read it: drwx------ ", f"chmod o+rx {folder}")
+        folder.chmod(0o755)
+        (finding,) = configuration.readable(file, other)
+        about(finding, "fail", "thermogate may not read it: -rw------- ", f"chmod o+r {file}")
+        file.chmod(0o644)
+        assert configuration.readable(file, other) == []
+        assert configuration.readable(file, None) == []
+
+
+def test_a_lock_on_another_disks_file_of_the_same_number_is_not_taken_for_this_one(tmp_path):
+    proc = tmp_path / "proc"
+    proc.mkdir()
+    (proc / "self").symlink_to("/proc/self")
+    (proc / str(os.getpid())).symlink_to(f"/proc/{os.getpid()}")
+    file = tmp_path / "held"
+    with file.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        locks = Path("/proc/locks").read_text()
+        assert people.lock_holder(file).pid == os.getpid()
+        (proc / "locks").write_text(locks)
+        assert people.lock_holder(file, proc).pid == os.getpid()
+        inode = file.stat().st_ino
+        (proc / "locks").write_text(re.sub(rf"\S+:{inode} ", f"7f:7f:{inode} ", locks))
+        assert people.lock_holder(file, proc) is None
 
 
 def test_no_lock_means_no_holder(tmp_path):

@@ -1,14 +1,19 @@
 """What `thermogate doctor` reads out of a spool, and what it makes of it."""
 
 import os
+import struct
+import tempfile
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.fakes import FakeClock
 from thermogate.agent.spool import Spool, SpoolSettings
-from thermogate.cli.checks import spool, spool_look
+from thermogate.agent.spool_format import EntryKind, encode
+from thermogate.cli import rundir
+from thermogate.cli.checks import people, spool, spool_ask, spool_look
 from thermogate.cli.checks.config import DoctorSettings
 from thermogate.cli.checks.people import Access, Person, Process
 from thermogate.cli.checks.spool_look import SpoolLook
@@ -230,3 +235,146 @@ def test_a_spool_that_only_root_may_see_says_so():
 
 def test_the_folder_is_named_by_what_was_asked(tmp_path):
     assert spool_look.look(Path("/nowhere/at/all"), SystemClock()).folder == "/nowhere/at/all"
+
+
+# what somebody else may have put there
+
+
+def left(data_dir, node, count=3):
+    with Spool(data_dir / "spool" / node, LIMITS) as box:
+        for number in range(count):
+            box.append("telemetry", telemetry(number))
+    return data_dir / "spool" / node
+
+
+def bomb(folder, payload_bytes):
+    """A sound entry that is small as long as nobody unpacks it."""
+    (folder / f"{1:020d}.seg").write_bytes(encode(EntryKind.OPENED, 1, 1, bytes(payload_bytes)))
+
+
+def test_a_spool_is_asked_for_in_a_process_of_its_own(tmp_path):
+    left(tmp_path, "n17")
+    left(tmp_path, "vm", count=23)
+    left(tmp_path, "empty", count=0)
+    left(tmp_path, "x; reboot")  # no agent has this name, and people copy what is said
+    look = spool_ask.ask(tmp_path, "n17", 30.0)
+    assert (look.hidden, look.records, look.others) == ("", 3, {"vm": 23})
+    assert look.points["gpu0"].fields == {"power_w": 602.0}
+    finding = found(look, "spool.others", person=people.myself())
+    assert (finding.state, "vm: 23 messages not yet stored" in finding.found) == ("warn", True)
+    assert "no agent runs as node vm" in finding.cause
+    assert "agent install --node vm" in finding.cure
+
+
+def test_other_spools_are_told_where_this_node_has_none_yet(tmp_path):
+    left(tmp_path, "vm", count=1)
+    look = spool_ask.ask(tmp_path, "n17", 30.0)
+    assert not look.exists
+    assert found(look, "spool.others", person=people.myself()).state == "warn"
+
+
+def test_the_spool_of_another_agent_that_runs_is_nobodys_problem(tmp_path):
+    left(tmp_path, "n17")
+    with Spool(tmp_path / "spool" / "vm", LIMITS) as box:
+        box.append("telemetry", telemetry(1))
+        assert spool_ask.ask(tmp_path, "n17", 30.0).others == {}
+
+
+def test_what_is_no_file_in_a_spool_is_not_waited_for(tmp_path):
+    folder = left(tmp_path, "n17")
+    os.mkfifo(folder / f"{8:020d}.seg")
+    (folder / f"{9:020d}.seg").symlink_to("/dev/zero")
+    look = spool_ask.ask(tmp_path, "n17", 30.0)
+    assert (look.hidden, look.records) == ("", 3)
+
+
+def test_a_file_larger_than_any_segment_is_not_read_whole(tmp_path):
+    folder = left(tmp_path, "n17")
+    os.truncate(next(folder.glob("*.seg")), 100 << 30)
+    look = spool_ask.ask(tmp_path, "n17", 30.0)
+    assert (look.hidden, look.records) == ("", 3)
+
+
+def test_an_entry_that_unpacks_to_more_than_a_spool_holds_is_refused(tmp_path):
+    bomb(left(tmp_path, "n17"), 64 << 20)
+    finding = found(spool_ask.ask(tmp_path, "n17", 30.0), "spool.folder", person=people.myself())
+    assert finding.state == "fail"
+    assert "holds what no agent has written" in finding.found
+
+
+def slow(folder):
+    """Half of this file are heads of entries of two MiB each, of which every checksum is wrong."""
+    length = 2 << 20
+    head = struct.pack("<3sBI", b"\xa7TG", 2, 0) + struct.pack("<IBQQ", length, 1, 1, 1)
+    (folder / f"{1:020d}.seg").write_bytes(head * (length // len(head)) + bytes(length))
+
+
+def test_a_spool_that_takes_too_long_to_read_is_given_up(tmp_path):
+    slow(left(tmp_path, "n17"))
+    look = spool_ask.ask(tmp_path, "n17", 1.0)
+    assert "no answer in time" in look.hidden
+
+
+@pytest.fixture
+def open_folder():
+    """One that everybody may pass; pytest's own are for who runs it."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_root_reads_a_spool_with_the_rights_of_its_owner(open_folder):
+    folder = left(open_folder, "n17")
+    for part in (open_folder / "spool", folder, *folder.iterdir()):
+        os.chown(part, 65534, 65534)
+    look = spool_ask.ask(open_folder, "n17", 30.0)
+    assert (look.hidden, look.records) == ("", 3)
+    newest = sorted(folder.glob("*.seg"))[-1]
+    os.chown(newest, 0, 0)
+    newest.chmod(0o600)
+    look = spool_ask.ask(open_folder, "n17", 30.0)
+    assert (look.refused, look.records) == (True, 0)
+
+
+def test_a_folder_above_that_the_agent_may_not_pass_is_the_failure(tmp_path):
+    way = (
+        Access("/var/lib/thermogate", 0o40750, 991, 991),
+        Access("/var/lib/thermogate/spool", 0o40000, 991, 991),
+    )
+    finding = found(healthy(way=way), "spool.folder")
+    assert finding.state == "fail"
+    assert "thermogate may not pass d--------- 991:991 /var/lib/thermogate/spool" in finding.cause
+    assert "chown thermogate: /var/lib/thermogate/spool" in finding.cure
+    assert found(healthy(way=way[:1]), "spool.folder").state == "ok"
+
+
+def test_no_size_is_proposed_that_the_setting_does_not_take():
+    full = found(healthy(bytes=2452, free_bytes=0), "spool.room")
+    assert "max_bytes" not in full.cure
+    some = found(healthy(bytes=1 << 20, free_bytes=0), "spool.room")
+    assert f"agent.spool.max_bytes below {1 << 20}" in some.cure
+    least = spool._LEAST_BYTES
+    assert msgspec.convert({"max_bytes": least}, SpoolSettings).max_bytes == least
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"max_bytes": least - 1}, SpoolSettings)
+
+
+def test_an_announcement_is_read_only_where_it_is_a_small_file(tmp_path):
+    file = tmp_path / "running.json"
+    rundir.announce(tmp_path, "http://127.0.0.1:1", "mqtt://127.0.0.1:2")
+    assert rundir.announced(tmp_path).broker_url == "mqtt://127.0.0.1:2"
+    file.rename(tmp_path / "elsewhere")
+    file.symlink_to(tmp_path / "elsewhere")
+    assert rundir.announced(tmp_path) is None
+    file.unlink()
+    file.symlink_to("/dev/zero")
+    assert rundir.announced(tmp_path) is None
+    file.unlink()
+    os.mkfifo(file)
+    assert rundir.announced(tmp_path) is None
+    file.unlink()
+    file.write_bytes((tmp_path / "elsewhere").read_bytes() + b" " * 4096)
+    assert rundir.announced(tmp_path) is not None
+    file.write_bytes(b" " * 4096 + (tmp_path / "elsewhere").read_bytes())
+    assert rundir.announced(tmp_path) is None

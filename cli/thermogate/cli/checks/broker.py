@@ -24,8 +24,8 @@ _TOOLS: Mapping[Step, str] = {
     "dns": "getent hosts {host}; resolvectl status; or write an address into mqtt.url",
     "tcp": "nc -vz {host} {port}; on the broker: systemctl status mosquitto; ss -ltnp",
     "tls": "openssl s_client -connect {host}:{port} -servername {host} </dev/null",
-    "login": "on the broker: journalctl -u mosquitto -n 50 says whom it refuses and why",
-    "subscription": "on the broker: read its acl_file; journalctl -u mosquitto -n 50",
+    "login": "on the broker: its log (Debian: /var/log/mosquitto/mosquitto.log) says when, not why",
+    "subscription": "on the broker: read its acl_file; its log (Debian: /var/log/mosquitto/mosquitto.log)",
 }
 """What shows more."""
 

@@ -20,23 +20,22 @@ from thermogate.cli.checks import (
     sensors,
     service,
     spool,
-    spool_look,
+    spool_ask,
     timekeeping,
 )
 from thermogate.cli.checks.broker_look import BrokerLook
 from thermogate.cli.checks.configuration import Configured
-from thermogate.cli.checks.finding import Finding, fail
+from thermogate.cli.checks.finding import Finding, absent, fail
 from thermogate.cli.checks.gpus import KernelLook
 from thermogate.cli.checks.people import Person
 from thermogate.cli.checks.sensing import Sensed
 from thermogate.cli.checks.spool_look import SpoolLook
-from thermogate.core.clock import SystemClock
 from thermogate.core.errors import ConfigError
 
 _ORDER = ("installation", "configuration", "service", "nvidia", "sensors", "broker", "spool", "clock")
 """What stands first may be why something later fails."""
 _LAST_S = 1.0
-"""What is left of the deadline when the process that reads the sensors is given up."""
+"""What is left of the deadline when the processes that read sensors and spool are given up."""
 
 T = TypeVar("T")
 
@@ -47,7 +46,9 @@ def examine(configured: Configured) -> list[Finding]:
     folder = configured.folder / "spool" / configured.node
     unit = _Look("service", lambda: service.look(limits.step_timeout_s))
     clock = _Look("clock", timekeeping.look)
-    spooled = _Look("spool", lambda: spool_look.look(folder, SystemClock()))
+    spooled = _Look(
+        "spool", lambda: spool_ask.ask(configured.folder, configured.node, limits.deadline_s - _LAST_S)
+    )
     way = _Look("broker", lambda: _reach(configured)) if configured.valid else None
     sensed = _Look("sensors", lambda: _sense(configured)) if configured.valid else None
     begun: list[Future[Any]] = [look.future for look in (unit, clock, spooled, way, sensed) if look]
@@ -110,7 +111,10 @@ def _broker(found: BrokerLook | ConfigError, configured: Configured) -> list[Fin
         cure = "put the file there, or correct the setting; the agent does not start without"
         return [fail("configuration.files", configured.mqtt.url, str(found), cure)]
     if configured.secrets_hidden and found.failed_at in ("tls", "login"):
-        return [broker.unreadable(f"{configured.mqtt.url}: not asked as the agent would")]
+        text = f"{configured.mqtt.url}: not asked as the agent would"
+        if configured.secrets_hidden == "encrypted":
+            return [absent("broker.login", f"{text}, whose encrypted credentials only the running one has")]
+        return [broker.unreadable(text)]
     patient = msgspec.structs.replace(configured.mqtt, connect_timeout_s=limits.step_timeout_s)
     return broker.judge(found, patient, configured.node, datetime.now(UTC), limits)
 

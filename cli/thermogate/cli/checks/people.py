@@ -11,7 +11,8 @@ import msgspec
 
 from thermogate.cli.layout import USER
 
-READ, WRITE = 4, 2
+READ, WRITE, PASS = 4, 2, 1
+"""As in a mode; PASS is what a folder on the way needs."""
 _CAN_READ_ALL = 1 << 1 | 1 << 2
 """CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, see capabilities(7)."""
 _CAN_WRITE_ALL = 1 << 1
@@ -65,12 +66,26 @@ def access(path: Path) -> Access | None:
 
 
 def may(person: Person, file: Access, wanted: int) -> bool:
-    """Whether the mode of `file` lets `person` do all that is `wanted` (READ | WRITE): path_resolution(7)."""
-    bypass = (_CAN_READ_ALL if wanted == READ else _CAN_WRITE_ALL) & person.capabilities
+    """Whether the mode of `file` lets `person` do all that is `wanted` (READ | WRITE | PASS, of a folder):
+    path_resolution(7)."""
+    bypass = (_CAN_WRITE_ALL if wanted & WRITE else _CAN_READ_ALL) & person.capabilities
     if person.uid == 0 or bypass:
         return True
     shift = 6 if person.uid == file.uid else 3 if file.gid in person.gids else 0
     return (file.mode >> shift) & wanted == wanted
+
+
+def closed(person: Person, path: Path, wanted: int) -> Access | None:
+    """The first part of the way to `path` that `person` may not pass, or `path` itself without `wanted`.
+
+    None where all is open, and for what is not there.
+    """
+    way = [(part, PASS) for part in reversed(path.parents)]
+    for part, needed in (*way, (path, wanted)):
+        seen = access(part)
+        if seen and not may(person, seen, needed):
+            return seen
+    return None
 
 
 def myself() -> Person:
@@ -93,12 +108,29 @@ def lock_holder(path: Path, procfs: Path = Path("/proc")) -> Process | None:
     None when nobody does, or when it cannot be told.
     """
     try:
-        inode = path.stat().st_ino
+        place = _as_in_locks(path, procfs)
         locks = (procfs / "locks").read_text(encoding="ascii")
     except OSError:
         return None
-    match = re.search(rf"FLOCK\s+ADVISORY\s+WRITE\s+(\d+)\s+\S+:{inode}\s", locks)
+    match = re.search(rf"FLOCK\s+ADVISORY\s+WRITE\s+(\d+)\s+{place}\s", locks)
     return process(int(match[1]), procfs) if match else None
+
+
+def _as_in_locks(path: Path, procfs: Path) -> str:
+    """MAJOR:MINOR:INODE of a file as /proc/locks has it. Raises OSError.
+
+    The device is that of its mount: btrfs has others in stat(2).
+    """
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        inode = os.fstat(fd).st_ino
+        told = (procfs / "self/fdinfo" / str(fd)).read_text(encoding="ascii")
+    finally:
+        os.close(fd)
+    mount = re.search(r"^mnt_id:\s*(\d+)$", told, re.MULTILINE)
+    mounts = (procfs / "self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    device = re.search(rf"^{mount[1]} \d+ (\d+):(\d+) ", mounts, re.MULTILINE) if mount else None
+    return f"{int(device[1]):02x}:{int(device[2]):02x}:{inode}" if device else f"\\S+:{inode}"
 
 
 def process(pid: int, procfs: Path = Path("/proc")) -> Process | None:

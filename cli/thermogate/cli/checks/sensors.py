@@ -18,6 +18,8 @@ COMPUTED = frozenset(
 """Fields that the agent computes from others, not sensors; `throttled` is one on some devices only."""
 _WANTED = ("power_w", "temp_c", "util_ratio")
 """What RLE and collapse are computed from, besides the limits."""
+_WARM_TICKS = 15
+"""Ticks after which an agent has given every field: counters need two, some sensors take turns."""
 _LOG = "dmesg -T | grep -iE 'nvrm|xid'"
 _HUNG = ("a driver or the kernel hangs in a call", f"{_LOG}; drain the node and reboot it")
 _CRASHED = (
@@ -184,7 +186,9 @@ def _agent(sensed: Sensed, spool: SpoolLook, settings: DoctorSettings) -> list[F
         return []
     check, user = "sensors.agent", spool.writer.person.name
     stats = spool.points.get("agent")
-    if stats is not None and stats.fields.get("frugal"):
+    if stats is None or stats.fields.get("ticks_count", 0) < _WARM_TICKS:
+        return [absent(check, "the agent has just started: not every sensor has had its turn")]
+    if stats.fields.get("frugal"):
         return [absent(check, "the agent leaves optional sensors out to keep to its budget (agent frugal=1)")]
     lacking = []
     for name, fields in sensed.fields.items():

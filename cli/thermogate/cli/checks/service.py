@@ -12,11 +12,13 @@ from thermogate.cli.layout import UNIT
 
 _PROPERTIES = (
     "LoadState,ActiveState,SubState,UnitFileState,NRestarts,Result,ExecMainCode,ExecMainStatus,MainPID,"
-    "MemoryCurrent,MemoryMax,WatchdogUSec,StatusText,NeedDaemonReload"
+    "MemoryCurrent,MemoryMax,WatchdogUSec,StatusText,NeedDaemonReload,InvocationID"
 )
 _WARNING = 4
 """Priority of a warning, see syslog(3); smaller is worse."""
-_BAD = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b")
+_FATAL = "thermogate: "
+"""How the line begins with which it ends itself."""
+_BAD = re.compile(rf"\b(WARNING|ERROR|CRITICAL)\b|^{_FATAL}")
 _NEAR_FULL = 0.9
 """Share of MemoryMax from which on the kernel takes memory back at the cost of ticks."""
 _EXIT_CONFIG = "78"
@@ -28,6 +30,9 @@ _STATES = {
     "signal": "it was killed by a signal",
     "core-dump": "it crashed",
 }
+
+
+_ON_THE_WAY = ("start", "start-pre", "start-post")
 
 
 class ServiceLook(msgspec.Struct, frozen=True):
@@ -47,7 +52,7 @@ def look(timeout_s: float, booted: Path = Path("/run/systemd/system")) -> Servic
     except (OSError, subprocess.SubprocessError) as err:
         return ServiceLook(f"systemctl does not answer: {err}")
     shown = dict(line.partition("=")[::2] for line in text.splitlines())
-    return ServiceLook(shown=shown, warnings=_warnings(timeout_s))
+    return ServiceLook(shown=shown, warnings=_warnings(shown, timeout_s))
 
 
 def judge(look: ServiceLook) -> list[Finding]:
@@ -57,13 +62,14 @@ def judge(look: ServiceLook) -> list[Finding]:
     shown = look.shown
     if shown.get("LoadState") == "not-found":
         return [absent("service.unit", f"{UNIT} is not installed: sudo {PROGRAM} agent install")]
-    findings = [_unit(shown)]
+    findings = [_unit(shown, next((line for line in reversed(look.warnings) if line.startswith(_FATAL)), ""))]
     if shown.get("ActiveState") == "active":
         findings += [_restarts(shown), _memory(shown)]
     return findings + _said(look.warnings)
 
 
-def _unit(shown: Mapping[str, str]) -> Finding:
+def _unit(shown: Mapping[str, str], fatal: str) -> Finding:
+    """`fatal` is what it said last, "" when it did not end itself."""
     check = "service.unit"
     state = shown.get("ActiveState", "unknown")
     enabled = shown.get("UnitFileState", "")
@@ -73,8 +79,12 @@ def _unit(shown: Mapping[str, str]) -> Finding:
     if shown.get("LoadState") != "loaded":
         cause = f"systemd cannot load the unit ({shown.get('LoadState')})"
         return fail(check, text, cause, f"systemd-analyze verify {UNIT}")
+    if shown.get("SubState") in _ON_THE_WAY and shown.get("NRestarts") == "0":
+        cause = "it is on its way: it has started when its first sample is in the spool"
+        return warn(check, text, cause, f"wait for up to 90 s, and ask again; if it does not come: {_LOG}")
     if state not in ("active", "reloading"):
-        return fail(check, text, *_why_stopped(shown))
+        cause, cure = _why_stopped(shown)
+        return fail(check, text, f"{cause}: {fatal.removeprefix(_FATAL)}" if fatal else cause, cure)
     if enabled not in ("enabled", "enabled-runtime", "static", "generated"):
         return warn(check, text, "it will not start when the node boots", f"systemctl enable {UNIT}")
     if shown.get("NeedDaemonReload") == "yes":
@@ -90,6 +100,8 @@ def _why_stopped(shown: Mapping[str, str]) -> tuple[str, str]:
         return "its configuration is wrong (exit status 78)", f"correct what it names: {_LOG}"
     if result in _STATES:
         return _STATES[result], f"systemctl restart {UNIT}; what it said before: {_LOG}"
+    if result == "success" and shown.get("ActiveState") == "activating":
+        return f"it ended {shown.get('NRestarts') or '?'} times and is started again", f"read why: {_LOG}"
     if result == "success":
         return "somebody stopped it, or nobody started it", f"systemctl enable --now {UNIT}"
     return f"it ended with status {status or '?'} ({result or 'unknown'})", f"read why: {_LOG}"
@@ -129,9 +141,24 @@ def _said(warnings: Sequence[str]) -> list[Finding]:
     return [warn("service.log", text, " | ".join(warnings), f"read what is around them: {_LOG}")]
 
 
-def _warnings(timeout_s: float) -> tuple[str, ...]:
-    """The last lines of this run of the service at warning level or worse, at most three."""
-    command = ["journalctl", "-u", UNIT, "--boot", "-n", "200", "-o", "json", "--no-pager", "-q"]
+def lines_of(shown: Mapping[str, str]) -> list[str]:
+    """What finds the lines that count in the journal; [] for none.
+
+    Of this run, as what an earlier one complained of is over; but one that does not come up says why
+    before each end. Both are of its own processes: what systemd says is in its properties.
+    """
+    if shown.get("ActiveState") == "activating":
+        return [f"_SYSTEMD_UNIT={UNIT}", "--boot", "-n", "30"]
+    run = shown.get("InvocationID")
+    return [f"_SYSTEMD_INVOCATION_ID={run}", "-n", "200"] if run else []
+
+
+def _warnings(shown: Mapping[str, str], timeout_s: float) -> tuple[str, ...]:
+    """The last lines of `lines_of` at warning level or worse, at most three."""
+    wanted = lines_of(shown)
+    if not wanted:
+        return ()
+    command = ["journalctl", *wanted, "-o", "json", "--no-pager", "-q"]
     try:
         lines = _output(command, timeout_s).splitlines()
     except (OSError, subprocess.SubprocessError):

@@ -1,30 +1,71 @@
 """Judgement of a spool: is it written, does it empty, has it room?"""
 
+from pathlib import Path
+
 from thermogate.agent.spool_settings import SpoolSettings
 from thermogate.cli.checks.config import DoctorSettings
-from thermogate.cli.checks.finding import AS_ROOT, Finding, absent, duration, fail, ok, plural, size, warn
-from thermogate.cli.checks.people import WRITE, Person, may
+from thermogate.cli.checks.finding import (
+    AS_ROOT,
+    PROGRAM,
+    Finding,
+    absent,
+    duration,
+    fail,
+    ok,
+    plural,
+    size,
+    warn,
+)
+from thermogate.cli.checks.people import PASS, WRITE, Access, Person, may
 from thermogate.cli.checks.spool_look import SpoolLook
 
 _START = "systemctl restart thermogate-agent; then read `journalctl -u thermogate-agent -n 50`"
 _FILES = 300
 """A full spool is 256 files; a few more for the one that begins and for the identity."""
+_LEAST_BYTES = 256 * 1024
+"""The least that agent.spool.max_bytes takes."""
 
 
 def judge(look: SpoolLook, person: Person, limits: SpoolSettings, settings: DoctorSettings) -> list[Finding]:
     """`person` is who the agent runs as, or would."""
+    closed = next((part for part in look.way if not may(person, part, PASS)), None)
+    if closed:
+        return [_closed(look, closed, person), *_others(look)]
     if look.hidden:
         return [_hidden(look)]
     if not look.exists:
         text = f"{look.folder}: not there yet; it is made when an agent first runs"
-        return [absent("spool.folder", text)]
+        return [absent("spool.folder", text), *_others(look)]
     return [
         _folder(look, person),
         _room(look, limits),
         _samples(look, settings),
         _acknowledged(look, settings),
         *_dropped(look, limits),
+        *_others(look),
     ]
+
+
+def _closed(look: SpoolLook, closed: Access, person: Person) -> Finding:
+    cause = f"the agent's user {person.name} may not pass {closed.text}"
+    return fail(
+        "spool.folder", look.folder, cause, f"chown {person.name}: {closed.path}; chmod 0750 the same"
+    )
+
+
+def _others(look: SpoolLook) -> list[Finding]:
+    """Messages that were measured under another name, which only an agent of that name sends."""
+    findings = []
+    for name, count in look.others.items():
+        folder = Path(look.folder).with_name(name)
+        cause = f"no agent runs as node {name}, and that of another node does not send them"
+        cure = (
+            f"sudo {PROGRAM} agent install --node {name} until they are stored, with its user at the broker;"
+            f" or throw them away: rm -r {folder}"
+        )
+        text = f"{folder}: {plural(count, 'message')} not yet stored"
+        findings.append(warn("spool.others", text, cause, cure))
+    return findings
 
 
 def _hidden(look: SpoolLook) -> Finding:
@@ -63,7 +104,8 @@ def _room(look: SpoolLook, limits: SpoolSettings) -> Finding:
         return ok(check, text)
     cause = "the disk would be full before the spool is: in a long outage samples would be dropped"
     most = look.bytes + look.free_bytes
-    cure = f"make room (df -h {look.folder}), or set agent.spool.max_bytes below {most}"
+    cure = f"make room (df -h {look.folder})"
+    cure += f", or set agent.spool.max_bytes below {most}" if most > _LEAST_BYTES else ""
     full = look.free_bytes < limits.max_bytes // 256
     return fail(check, text, "the file system is full", cure) if full else warn(check, text, cause, cure)
 

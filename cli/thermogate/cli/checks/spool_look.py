@@ -13,12 +13,14 @@ from thermogate.agent.spool_ranges import Ranges
 from thermogate.agent.spool_segment import Segment
 from thermogate.cli.checks.people import Access, Process, access, lock_holder
 from thermogate.core.clock import NS, Clock
-from thermogate.core.wire import MAX_PAYLOAD_BYTES, Point, parse_points
+from thermogate.core.wire import MAX_PAYLOAD_BYTES, Point, is_name, parse_points
 
 _TAIL = 120
 """Newest telemetry that is opened: two minutes hold every sensor's turn and twelve self statistics."""
 _TRIES = 3
 """The agent may delete a file while its folder is listed."""
+_OTHERS = 20
+"""Spools of other nodes that are looked at: there is one for each name that this machine has had."""
 
 
 class SpoolLook(msgspec.Struct, kw_only=True):
@@ -26,13 +28,15 @@ class SpoolLook(msgspec.Struct, kw_only=True):
 
     `hidden` says why nothing could be seen, `refused` whether for want of rights. `stored_age_s` is the
     age of the newest acknowledgement; `points` are the newest of each device, with all fields that it
-    had in the last minutes.
+    had in the last minutes. `way` are the folders that lead there, from / on. `others` are spools beside it
+    that no agent has open: by name, how many of their messages no store has.
     """
 
     folder: str
     hidden: str = ""
     refused: bool = False
     exists: bool = True
+    way: tuple[Access, ...] = ()
     access: Access | None = None
     writer: Process | None = None
     read_only: bool = False
@@ -46,6 +50,7 @@ class SpoolLook(msgspec.Struct, kw_only=True):
     stored_age_s: float | None = None
     jumps_s: tuple[float, ...] = ()
     points: dict[str, Point] = {}
+    others: dict[str, int] = {}
 
 
 def look(folder: Path, clock: Clock) -> SpoolLook:
@@ -69,6 +74,17 @@ def look(folder: Path, clock: Clock) -> SpoolLook:
     except (ValueError, zlib.error, msgspec.MsgspecError) as err:
         found.hidden = f"{folder} holds what no agent has written: {err}"
     return found
+
+
+def others(spools: Path, node: str, clock: Clock) -> dict[str, int]:
+    """Of the spools in a folder that nobody writes, but that of `node`: unstored messages, where any are."""
+    try:
+        # only what may be a node's name: people copy it into a shell
+        names = sorted({path.name for path in spools.iterdir() if is_name(path.name)} - {node})[:_OTHERS]
+    except OSError:
+        return {}
+    looks = {name: look(spools / name, clock) for name in names}
+    return {name: found.unstored for name, found in looks.items() if found.unstored and not found.writer}
 
 
 def _segments(folder: Path) -> list[Segment]:
@@ -125,7 +141,7 @@ class _Reader:
         else:
             self._records[entry.seq] = self._age_s(entry.at_ns)
             if entry.kind == EntryKind.TELEMETRY and len(entry.packed) <= MAX_PAYLOAD_BYTES:
-                self._tail.append(entry)
+                self._tail.append(entry)  # unpacked at the end only
 
     def _add(self, ranges: list[tuple[int, int]]) -> None:
         for first, last in ranges:
@@ -145,7 +161,10 @@ def _points(tail: deque[Entry]) -> dict[str, Point]:
     """The newest point of each device, with the fields that older ones add to it."""
     newest: dict[str, Point] = {}
     for entry in tail:
-        for point in parse_points(entry.payload):
+        payload = entry.payload
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            continue
+        for point in parse_points(payload):
             name = point.measurement + point.device
             known = newest[name].fields if name in newest else {}
             newest[name] = msgspec.structs.replace(point, fields=known | point.fields)
