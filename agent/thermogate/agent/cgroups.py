@@ -11,13 +11,11 @@ below their own, and so can pass for a job of Slurm. Below /user.slice, where ev
 """
 
 import re
-from typing import Literal
 
 import msgspec
 
+from thermogate.core.model import JobManager
 from thermogate.core.wire import to_name
-
-Manager = Literal["slurm", "pod", "container", "unit", "user"]
 
 MAX_BYTES = 16 * 1024
 """Of the file that are looked at: v1 has a dozen lines, and a path has 4096 characters at most."""
@@ -31,7 +29,7 @@ _POD = re.compile(r"[/-]pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0
 _CONTAINER = re.compile(r"(?:^|[-:])([0-9a-f]{64})(?:\.scope)?$")
 _UNIT = re.compile(r".+\.(?:service|scope|slice)")
 _ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
-_RANKS: tuple[Manager, ...] = ("unit", "container", "pod", "slurm")
+_RANKS: tuple[JobManager, ...] = ("unit", "container", "pod", "slurm")
 
 
 class Owner(msgspec.Struct, frozen=True, gc=False):
@@ -42,7 +40,7 @@ class Owner(msgspec.Struct, frozen=True, gc=False):
     of a user's session or service manager, where every user may have one of that name.
     """
 
-    manager: Manager
+    manager: JobManager
     id: str
     step: str = ""
     qos: str = ""

@@ -5,17 +5,14 @@ from typing import Any
 
 import msgspec
 
-from thermogate.agent.cgroups import Manager
 from thermogate.agent.config import JobSettings
-from thermogate.core.model import Event, EventKind
+from thermogate.core.model import UNIQUE_JOBS, Event, EventKind, JobManager
 from thermogate.core.schema import Kind
 
 DeviceKey = tuple[Kind, str]
 ProcessId = tuple[int, int]
 """Number of a process and when it started, in the kernel's ticks: numbers are used again."""
 
-_UNIQUE: tuple[Manager, ...] = ("slurm", "pod", "container")
-"""Managers that give an id once: after any silence the same id is the same job."""
 _KEPT_PROCESSES = 16
 """By which a unit or a user is known again; one of them is enough."""
 
@@ -29,7 +26,7 @@ class Job(msgspec.Struct, frozen=True):
     """
 
     name: str
-    manager: Manager
+    manager: JobManager
     job_id: str
     user: str
     more: dict[str, str] = {}
@@ -124,7 +121,7 @@ class Spans:
             if in_time and span.missed is None:
                 span.missed = Missed(time_ns, span.lasted_s + gap_s)
             return in_time
-        if not (in_time or span.job.manager in _UNIQUE or set(span.processes) & set(sight.processes)):
+        if not (in_time or span.job.manager in UNIQUE_JOBS or set(span.processes) & set(sight.processes)):
             return False
         span.lasted_s += gap_s
         span.seen_ns, span.seen_s, span.missed = time_ns, steady_s, None

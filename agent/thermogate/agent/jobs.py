@@ -11,6 +11,7 @@ from thermogate.agent.config import JobSettings
 from thermogate.agent.job_spans import DeviceKey, Spans
 from thermogate.agent.processes import ProcessTable, UserNames
 from thermogate.agent.sources.host import HostSettings
+from thermogate.agent.sources.sysfs import boot_id
 from thermogate.agent.sources.worker import Worker
 from thermogate.core.clock import Clock
 from thermogate.core.model import Event
@@ -108,7 +109,7 @@ class Jobs:
 
     def _load(self, steady_s: float) -> tuple[Spans, list[Event]]:
         """The spans of the run before; after another boot of the machine they have ended."""
-        self._boot = _boot_id(self._procfs)
+        self._boot = boot_id(self._procfs)
         kept = job_file.load(self._file)
         if kept is None:
             self._fresh = True
@@ -133,11 +134,3 @@ class Jobs:
         """Says that nobody here will tell the end of a span that began before."""
         text = "jobs are watched from now on: when those seen here before have ended is not known"
         return Event(node=self._node, event="job_ended", time_ns=time_ns, text=text, data={"job": "all"})
-
-
-def _boot_id(procfs: Path) -> str:
-    """Another for each boot of the machine; "" when it cannot be told."""
-    try:
-        return (procfs / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""

@@ -1,7 +1,6 @@
 """Which jobs the processes on devices belong to, from /proc. Every function blocks."""
 
 import logging
-import os
 import pwd
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
@@ -12,6 +11,7 @@ import msgspec
 from thermogate.agent.cgroups import MAX_BYTES, Owner, owner_of
 from thermogate.agent.config import JobSettings
 from thermogate.agent.job_spans import DeviceKey, Job, ProcessId, Sight
+from thermogate.agent.sources.sysfs import read_bytes
 from thermogate.agent.sources.worker import Worker
 from thermogate.core.wire import to_name
 
@@ -184,13 +184,4 @@ def _number(fields: list[str]) -> int | None:
 
 def _read(path: Path) -> str:
     """The beginning of a small file; "" when it cannot be read."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return ""
-    try:
-        return os.read(fd, MAX_BYTES).decode(errors="replace")
-    except OSError:
-        return ""
-    finally:
-        os.close(fd)
+    return (read_bytes(path, MAX_BYTES) or b"").decode(errors="replace")

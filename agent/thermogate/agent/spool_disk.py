@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from thermogate.agent.sources.sysfs import boot_id
+
 
 class Disk:
     """The disk of the machine, which may be full, read-only or emptied by somebody.
@@ -48,7 +50,4 @@ class Disk:
 
     def boot_id(self) -> str:
         """Another for each boot of the machine; "" when it cannot be told."""
-        try:
-            return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        except OSError:
-            return ""
+        return boot_id(Path("/proc"))

@@ -31,6 +31,14 @@ EventKind = Literal[
 ]
 
 
+JobManager = Literal["slurm", "pod", "container", "unit", "user"]
+"""What a job belongs to, as its events tell (`manager`)."""
+
+UNIQUE_JOBS: tuple[JobManager, ...] = ("slurm", "pod", "container")
+"""Managers that give an id once, on all nodes and at all times. A unit or a user is a job of its own on
+each node, and again after a pause."""
+
+
 class DeviceInfo(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One device as its node describes it.
 

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from thermogate.core.clock import NS
+from thermogate.core.model import UNIQUE_JOBS
 from thermogate.core.query import Device, DeviceTime, Usage
 from thermogate.dashboard.fleet import natural
 from thermogate.dashboard.job_spans import JobSpan, JobState
@@ -19,8 +20,6 @@ begin and end at one instant, and agents see them some seconds apart."""
 _EDGES_S = 2.0
 _MISSING_RATIO = 0.05
 """What of a span the energy counter may lack, a sample at each end or this share, to tell its energy."""
-_GLOBAL = ("slurm", "pod", "container")
-"""Managers whose ids mean the same job on every node."""
 _URGENCY: tuple[JobState, ...] = ("running", "unknown", "ended")
 
 EnergyFrom = Literal["counter", "power", "both"]
@@ -97,7 +96,7 @@ def groups(spans: Iterable[JobSpan], *, by_device: bool) -> list[Group]:
         key: tuple[str, ...] = (span.job,)
         if by_device:
             key = (span.job, str(number))
-        elif span.manager not in _GLOBAL:
+        elif span.manager not in UNIQUE_JOBS:
             place = (span.job, span.device.node)
             run, end_ns = runs.get(place, (0, 0.0))
             run += span.began_ns > end_ns + _SAME_RUN_NS

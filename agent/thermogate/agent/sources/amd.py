@@ -10,7 +10,7 @@ from thermogate.agent.sources.amd_processes import KfdProcesses
 from thermogate.agent.sources.base import Reading, SourceEvent
 from thermogate.agent.sources.host import HostSettings
 from thermogate.agent.sources.sysfs import numbered, read_text
-from thermogate.agent.sources.watch import Watch, sweep
+from thermogate.agent.sources.watch import Watch, all_mute, sweep
 from thermogate.agent.sources.worker import Crew
 from thermogate.core.clock import Clock
 from thermogate.core.config import Settings
@@ -84,9 +84,8 @@ class AmdSource:
             probe.frugal = self.frugal
         readings, events = sweep(self._watches, self._crew, self._settings.read_timeout_s)
         events, self._unsaid = self._unsaid + events + self._news(), []
-        mute = [watch for watch in self._watches if watch.error and not watch.lost]
-        if mute and len(mute) == len(self._watches) and not events:
-            raise SourceError(mute[0].error)
+        if not events and (error := all_mute(self._watches)):
+            raise SourceError(error)
         return self._with_processes(readings), events
 
     def close(self) -> None:

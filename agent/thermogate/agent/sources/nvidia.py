@@ -10,7 +10,7 @@ from thermogate.agent.sources.nvml.gpu import GpuProbe
 from thermogate.agent.sources.nvml.library import NotStartedError
 from thermogate.agent.sources.nvml.settings import NvidiaSettings
 from thermogate.agent.sources.nvml.xid import XidListener
-from thermogate.agent.sources.watch import Watch, sweep
+from thermogate.agent.sources.watch import Watch, all_mute, sweep
 from thermogate.agent.sources.worker import Crew
 from thermogate.core.clock import Clock
 from thermogate.core.errors import SourceError
@@ -86,9 +86,8 @@ class NvidiaSource:
         self._match()
         readings, events = self._sweep()
         self._unsaid += events + self._news() + self._listener.events()
-        mute = [watch for watch in self._watches if watch.error and not watch.lost]
-        if mute and len(mute) == len(self._watches) and not self._unsaid:
-            raise SourceError(mute[0].error)
+        if not self._unsaid and (error := all_mute(self._watches)):
+            raise SourceError(error)
         return readings, self._said()
 
     def close(self) -> None:

@@ -13,18 +13,31 @@ def read_text(path: Path) -> str | None:
         return None
 
 
-def read_int(path: Path | str) -> int | None:
-    """The number in the file; None when there is none or it cannot be read."""
+def read_bytes(path: Path | str, most: int) -> bytes | None:
+    """What one read of up to `most` bytes gives; None when the file cannot be read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        return int(os.read(fd, 64))
-    except (OSError, ValueError):
+        return os.read(fd, most)
+    except OSError:
         return None
     finally:
         os.close(fd)
+
+
+def read_int(path: Path | str) -> int | None:
+    """The number in the file; None when there is none or it cannot be read."""
+    try:
+        return int(read_bytes(path, 64) or b"")
+    except ValueError:
+        return None
+
+
+def boot_id(procfs: Path) -> str:
+    """Another for each boot of the machine; "" when it cannot be told."""
+    return read_text(procfs / "sys/kernel/random/boot_id") or ""
 
 
 def numbered(directory: Path, prefix: str) -> list[Path]:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from thermogate.agent.sources.base import Reading, SourceEvent
-from thermogate.agent.sources.worker import Crew
+from thermogate.agent.sources.worker import Countdown, Crew
 from thermogate.core.clock import Clock
 from thermogate.core.errors import SourceError
 from thermogate.core.model import DeviceInfo, EventKind
@@ -217,22 +217,14 @@ class _Turn:
     def __init__(self, watches: Sequence[Watch]) -> None:
         self.waiting = deque(watches)
         self.done = threading.Event()
-        self._left = len(watches)
-        self._lock = threading.Lock()
+        self._countdown = Countdown(len(watches), self.done.set)
 
     def work(self) -> None:
         """Read the devices that no other thread has taken."""
         with contextlib.suppress(IndexError):
             while True:
                 self.waiting.popleft().run()
-                self._count()
-
-    def _count(self) -> None:
-        with self._lock:
-            self._left -= 1
-            left = self._left
-        if left == 0:
-            self.done.set()
+                self._countdown.one_less()
 
 
 def sweep(watches: Sequence[Watch], crew: Crew, timeout_s: float) -> tuple[list[Reading], list[SourceEvent]]:
@@ -245,6 +237,12 @@ def sweep(watches: Sequence[Watch], crew: Crew, timeout_s: float) -> tuple[list[
         events += changes
         readings += answer
     return readings, events
+
+
+def all_mute(watches: Sequence[Watch]) -> str:
+    """Why no device says anything though none of them hangs or is lost; "" when that is not so."""
+    errors = [watch.error for watch in watches if watch.error and not watch.lost]
+    return errors[0] if errors and len(errors) == len(watches) else ""
 
 
 def _run(watches: Sequence[Watch], crew: Crew, deadline_s: float) -> None:

@@ -62,6 +62,23 @@ class Crew:
             worker.stop()
 
 
+class Countdown:
+    """Calls `then` once `count` things are over; `one_less` may be called in any thread."""
+
+    def __init__(self, count: int, then: Callable[[], None]) -> None:
+        self._left = count
+        self._then = then
+        self._lock = threading.Lock()
+
+    def one_less(self) -> None:
+        """One more thing is over."""
+        with self._lock:
+            self._left -= 1
+            left = self._left
+        if left == 0:
+            self._then()
+
+
 def settle(future: Future[T], job: Callable[[], T]) -> None:
     """Put what a job returns or raises into a future."""
     try:

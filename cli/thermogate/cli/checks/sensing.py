@@ -13,7 +13,7 @@ import sys
 import msgspec
 
 from thermogate.agent.config import AgentSettings
-from thermogate.cli import live
+from thermogate.cli import child, live
 from thermogate.core.clock import SystemClock
 from thermogate.core.model import DeviceInfo, EventKind, SourceReport
 
@@ -22,7 +22,6 @@ _TICKS = 3
 _PERIOD_S = 1.0
 _HUNG_AFTER_S = 1.0
 """Silence that counts as a hang here: nobody waits three periods for a doctor."""
-_LAST_WORDS_S = 0.5
 
 
 class Happened(msgspec.Struct, frozen=True):
@@ -68,17 +67,17 @@ def ask(settings: AgentSettings, *, driver_s: float, timeout_s: float) -> Sensed
     command = [sys.executable, "-P", "-m", __name__]
     with contextlib.ExitStack() as stack:
         # Not `with Popen`, which would wait for a process that cannot be killed.
-        child = subprocess.Popen(
+        process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-        stack.callback(_end, child)
+        stack.callback(child.end, process)
         try:
-            out, err = child.communicate(msgspec.json.encode(patient), timeout_s)
+            out, err = process.communicate(msgspec.json.encode(patient), timeout_s)
         except subprocess.TimeoutExpired:
             return Sensed(failed=f"the sensors have not answered within {timeout_s:g} s", hung=True)
-    if child.returncode:
+    if process.returncode:
         last = err.decode(errors="replace").strip().splitlines()[-1:]
-        return Sensed(failed=f"reading the sensors ended with {child.returncode}: {' '.join(last)}")
+        return Sensed(failed=f"reading the sensors ended with {process.returncode}: {' '.join(last)}")
     return msgspec.json.decode(out, type=Sensed)
 
 
@@ -116,15 +115,6 @@ def main() -> None:
         sys.stdout.buffer.write(msgspec.json.encode(sensed))
         sys.stdout.flush()
         os._exit(0)  # threads that hang in a driver would hold up every other way to end
-
-
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    child.kill()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(_LAST_WORDS_S)
-    for pipe in (child.stdin, child.stdout, child.stderr):
-        if pipe is not None:
-            pipe.close()
 
 
 if __name__ == "__main__":

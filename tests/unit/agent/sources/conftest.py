@@ -1,4 +1,4 @@
-"""The stub of the NVIDIA driver in place of the real one."""
+"""What the tests of sources stand on: a stub of the NVIDIA driver, and small trees of the kernel's."""
 
 import ctypes
 from collections.abc import Iterator
@@ -7,7 +7,12 @@ from pathlib import Path
 import pynvml
 import pytest
 
+from tests.fakes import FakeClock
 from tests.nvml_stub.driver import STATE_VARIABLE, StubDriver, build
+from tests.unit.agent.sources import amd_source, cpu_source
+from tests.unit.agent.sources.amd_tree import AmdTree
+from thermogate.agent.sources.amd import AmdSource
+from thermogate.agent.sources.cpu import CpuSource
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +32,36 @@ def driver(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
     yield stub
     stub.release()
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> AmdTree:
+    """An empty tree, for CPUs, the node and AMD GPUs alike."""
+    return AmdTree(tmp_path)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def times(tree: AmdTree) -> cpu_source.Stat:
+    """Counters of four CPUs."""
+    return cpu_source.Stat(tree, 4)
+
+
+@pytest.fixture
+def source(tree: AmdTree, clock: FakeClock, times: cpu_source.Stat) -> Iterator[CpuSource]:
+    """The CPUs of the tree."""
+    source = cpu_source.over(tree, clock)
+    yield source
+    source.close()
+
+
+@pytest.fixture
+def amd(tree: AmdTree, clock: FakeClock) -> Iterator[AmdSource]:
+    """The AMD GPUs of the tree."""
+    source = amd_source.over(tree, clock)
+    yield source
+    source.close()

@@ -1,6 +1,5 @@
 """CPU packages from small trees (sysfs_tree.py says where their layout comes from)."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,28 +13,6 @@ from thermogate.agent.sources.sysfs import ValueFile
 from thermogate.agent.sources.topology import online_cpus, short_name
 from thermogate.agent.sources.usage import cpu_times
 from thermogate.core.clock import SystemClock
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Tree:
-    return Tree(tmp_path)
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def times(tree: Tree) -> Stat:
-    return Stat(tree, 4)
-
-
-@pytest.fixture
-def source(tree: Tree, clock: FakeClock, times: Stat) -> Iterator[CpuSource]:
-    source = over(tree, clock)
-    yield source
-    source.close()
 
 
 def test_utilization_of_a_package_is_the_mean_over_its_cpus(

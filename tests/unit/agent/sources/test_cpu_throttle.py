@@ -1,36 +1,10 @@
 """Thermal throttling of CPU packages from small trees (sysfs_tree.py has their source)."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from tests.fakes import FakeClock
-from tests.unit.agent.sources.cpu_source import Stat, over, values
+from tests.unit.agent.sources.cpu_source import values
 from tests.unit.agent.sources.sysfs_tree import Tree
 from thermogate.agent.sources.cpu import CpuSource
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Tree:
-    return Tree(tmp_path)
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def times(tree: Tree) -> Stat:
-    return Stat(tree, 4)
-
-
-@pytest.fixture
-def source(tree: Tree, clock: FakeClock, times: Stat) -> Iterator[CpuSource]:
-    source = over(tree, clock)
-    yield source
-    source.close()
 
 
 class Throttling:

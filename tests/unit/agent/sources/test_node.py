@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,16 +13,6 @@ from thermogate.agent.sources.host import HostSettings
 from thermogate.agent.sources.node import NodeSource
 
 MEMINFO = "MemTotal:       16054612 kB\nMemFree:          264392 kB\nMemAvailable:    9483880 kB\n"
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Tree:
-    return Tree(tmp_path)
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
 
 
 def over(tree: Tree, clock: FakeClock, power_meter: str = "", power_timeout_s: float = 30) -> NodeSource:
