@@ -1,5 +1,6 @@
 """What a store is, and what is written into it."""
 
+import asyncio
 from types import TracebackType
 from typing import Protocol, Self, cast
 
@@ -12,6 +13,9 @@ from thermogate.core.query import Query
 from thermogate.core.schema import MEASUREMENTS, Kind
 
 DAY_NS = 86_400_000_000_000
+
+Settling = asyncio.Future[bool]
+"""Ends when a batch that was taken is past any crash (True) or may have been lost in one (False)."""
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,11 +51,12 @@ class Store(Query, Protocol):
         self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    async def write(self, batch: Batch) -> None:
-        """Return when every byte of the batch will survive a crash.
+    async def write(self, batch: Batch) -> Settling | None:
+        """Return when the store has taken the batch: None when every byte of it will survive a crash.
 
-        Raises StoreError when nothing is certain, to be tried again with the same batch, and
-        RejectedError when the store will never take it.
+        A store that answers before it is durable returns what tells when it is; until then nothing of
+        the batch may be acknowledged to a node. Raises StoreError when nothing is certain, to be tried
+        again with the same batch, and RejectedError when the store will never take it.
         """
         ...
 
