@@ -9,6 +9,8 @@ need influxd influxdb
 need chromium chromium
 need systemd-nspawn systemd-container
 need openssl openssl
+need victoria-metrics victoria-metrics
+need prometheus prometheus
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "installing$missing"
