@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := up
-.PHONY: up env test check lint docs bench servers clean
+.PHONY: up env test check lint docs bench faults servers clean
 
 # Two stamps, so that a newcomer who only wants to see it waits for no test tool.
 $(VENV)/.up: pyproject.toml
@@ -35,14 +35,19 @@ lint: env
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python grafana/generate.py --check
 
 check: lint test ## what CI runs
 
-docs: env ## rewrite the generated pages
+docs: env ## rewrite the generated pages and boards
 	$(BIN)/python docs/generate.py
+	$(BIN)/python grafana/generate.py
 
 bench: env ## make bench NAME=agent-cost; ARGS for it
 	$(BIN)/python benchmarks/$(subst -,_,$(NAME)).py $(ARGS)
+
+faults: env servers ## every fault of docs/faults.md, as root 20 minutes; ARGS chooses: --list
+	$(BIN)/python -m benchmarks.faults $(ARGS)
 
 clean:
 	rm -rf $(VENV) dist build test-artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis

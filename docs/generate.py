@@ -1,4 +1,4 @@
-"""Writes the pages that are made from code: docs/metrics.md, docs/settings.md and docs/asyncapi.yaml.
+"""Writes the pages that are made from code: metrics.md, settings.md, asyncapi.yaml and openapi.yaml in docs/.
 
 `python docs/generate.py` writes them; with `--check` it only says which are stale, and fails.
 """
@@ -15,11 +15,24 @@ import msgspec
 import yaml
 
 from thermogate.cli.settings import ThermogateSettings
+from thermogate.collector.store.resolution import (
+    COVERED_NS,
+    FLAGS_COUNTED,
+    LOOK_BACK_NS,
+    RESOLUTIONS,
+    ROLLED_KINDS,
+    rolled_name,
+)
 from thermogate.core import wire
+from thermogate.core.clock import NS
 from thermogate.core.config import Settings
 from thermogate.core.decision import GateDecision
 from thermogate.core.model import Ack, Event, Status
 from thermogate.core.schema import MEASUREMENTS, VERSION, Field
+from thermogate.dashboard import openapi
+from thermogate.dashboard.dcgm import DCGM_NAMES
+from thermogate.dashboard.otlp_names import otlp_name
+from thermogate.dashboard.prometheus_names import metric_name
 
 DOCS = Path(__file__).parent
 MESSAGES: dict[str, tuple[type[msgspec.Struct], str]] = {
@@ -33,12 +46,20 @@ TELEMETRY_EXAMPLE = wire.format_header("n17", "3f2a9c01", 1234).decode() + wire.
 )
 
 
+class _Plain(yaml.SafeDumper):
+    """Writes what occurs twice twice, as people read it."""
+
+    def ignore_aliases(self, _: Any) -> bool:
+        return True
+
+
 def main(arguments: list[str]) -> int:
     """0 when every page is written or, with --check, fresh."""
     pages = {
         DOCS / "metrics.md": metrics(),
         DOCS / "settings.md": settings(),
         DOCS / "asyncapi.yaml": asyncapi(),
+        DOCS / "openapi.yaml": yaml.dump(openapi.document(), Dumper=_Plain, sort_keys=False, width=110),
     }
     stale = [page for page, text in pages.items() if not page.exists() or page.read_text() != text]
     for page in stale:
@@ -66,7 +87,53 @@ def metrics() -> str:
         parts += ["", f"## {measurement.name}", "", measurement.what, "", "| field | unit | type | meaning |"]
         parts.append("|---|---|---|---|")
         parts += [f"| `{f.name}` | {f.unit} | {_type(f)} | {f.what} |" for f in measurement.fields]
-    return "\n".join(parts) + "\n"
+    return "\n".join([*parts, *windows(), *names_elsewhere()]) + "\n"
+
+
+def windows() -> Iterator[str]:
+    """What stores keep of each minute and hour."""
+    kinds = ", ".join(f"`{rolled_name(kind, name)}`" for kind in ROLLED_KINDS for name in RESOLUTIONS)
+    flags = " and ".join(f"`{name}_growth`" for name in FLAGS_COUNTED)
+    yield from (
+        "",
+        "## Windows",
+        "",
+        f"Beside the samples, stores keep a row a device for each minute and hour: {kinds},",
+        "with tags `node` and `device`, stamped with the window's begin ([stores.md](stores.md)).",
+        "",
+        "| of each | fields | |",
+        "|---|---|---|",
+        "| gauge `F` | `F_mean`, `F_min`, `F_max`, `F_count` | of the samples that have it |",
+        "| counter `F` | `F_growth`, `F_count` | the sum of its steps up, the step into the window included;"
+        f" a step down, or one over more than {LOOK_BACK_NS // NS} s, counts nothing |",
+        f"| flag | {flags} | how often it began |",
+        "| window without `energy_j` | `energy_power_j` | J; computed: power between samples at most"
+        f" {COVERED_NS // NS} s apart, times the time between |",
+    )
+
+
+def names_elsewhere() -> Iterator[str]:
+    """What each field is called where others ask for it."""
+    yield from (
+        "",
+        "## Names elsewhere",
+        "",
+        "On `/metrics` for Prometheus; there too, of NVIDIA GPUs, under the names of DCGM's exporter, in its",
+        "units; over OTLP, `hw.*` by the conventions of OpenTelemetry. [integrations.md](integrations.md)",
+        "says how.",
+    )
+    theirs = {row.field: row.name for row in DCGM_NAMES}
+    for measurement in MEASUREMENTS.values():
+        dcgm = measurement.name == "gpu"
+        yield from ("", f"| {measurement.name} | Prometheus |{' DCGM |' if dcgm else ''} OpenTelemetry |")
+        yield "|---|---|---|" + ("---|" if dcgm else "")
+        for field in measurement.fields:
+            name = theirs.get(field.name)
+            column = f" {f'`{name}`' if name else ''} |" if dcgm else ""
+            otlp = otlp_name(measurement.name, field)
+            told = ", ".join(f"{key}={value}" for key, value in otlp.attributes.items())
+            prometheus = metric_name(measurement.name, field)
+            yield f"| `{field.name}` | `{prometheus}` |{column} `{otlp.name}`{f' ({told})' if told else ''} |"
 
 
 def settings() -> str:

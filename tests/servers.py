@@ -66,6 +66,42 @@ def influxdb(folder: Path, *, port: int | None = None) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
+VICTORIA_FLAGS = (
+    "-retentionPeriod=30d",
+    "-dedup.minScrapeInterval=1ms",
+    "-search.latencyOffset=2s",
+    "-search.maxUniqueTimeseries=10000000",
+    "-search.maxSeries=1000000",
+)
+"""Those of systemd/victoriametrics/thermogate.conf that say what the server does with samples."""
+
+
+@contextlib.contextmanager
+def victoria(folder: Path, *, port: int | None = None, extra: tuple[str, ...] = ()) -> Iterator[str]:
+    """A VictoriaMetrics as we ship its configuration; yields its http:// URL. `extra` flags come last."""
+    program = binary("victoria-metrics")
+    port = port or free_port()
+    command = [program, f"-httpListenAddr=127.0.0.1:{port}", f"-storageDataPath={folder / 'victoria'}"]
+    command += [*VICTORIA_FLAGS, "-memory.allowedBytes=128MB", "-loggerLevel=WARN", *extra]
+    with _running(command, folder / "victoria.log"):
+        _wait_for_ping(f"http://127.0.0.1:{port}/health")
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def prometheus(folder: Path, config: str, *, port: int | None = None) -> Iterator[str]:
+    """A Prometheus with that configuration; yields its http:// URL."""
+    program = binary("prometheus")
+    port = port or free_port()
+    file = folder / "prometheus.yml"
+    file.write_text(config)
+    command = [program, f"--config.file={file}", f"--storage.tsdb.path={folder / 'prometheus'}"]
+    command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
+    with _running(command, folder / "prometheus.log"):
+        _wait_for_ping(f"http://127.0.0.1:{port}/-/ready")
+        yield f"http://127.0.0.1:{port}"
+
+
 @contextlib.contextmanager
 def _running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("ab") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:

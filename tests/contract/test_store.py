@@ -9,7 +9,8 @@ import pytest
 from tests import servers
 from tests.contract.making import GPU0, NOW_NS, decision, event, message, sample, status, stored, write
 from tests.contract.memory_store import MemoryStore
-from thermogate.collector.config import EmbeddedSettings, InfluxSettings
+from tests.contract.seen_at_once import SeenAtOnce
+from thermogate.collector.config import EmbeddedSettings, InfluxSettings, VictoriaSettings
 from thermogate.collector.store.base import Batch, Store
 from thermogate.collector.store.embedded import EmbeddedStore
 from thermogate.collector.store.influx import InfluxStore
@@ -27,7 +28,13 @@ def influx_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["memory", "embedded", "influx"])
+@pytest.fixture(scope="module")
+def victoria_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with servers.victoria(tmp_path_factory.mktemp("victoria")) as url:
+        yield url
+
+
+@pytest.fixture(params=["memory", "embedded", "influx", "victoria"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Opens the store of one test; each time it has the same content."""
     if request.param == "embedded":
@@ -36,6 +43,10 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
         url = request.getfixturevalue("influx_url")
         settings = InfluxSettings(url=url, database=f'test "{next(_NUMBER)}"')
         return lambda: InfluxStore(settings, SystemClock())
+    if request.param == "victoria":
+        url = request.getfixturevalue("victoria_url")
+        ours = VictoriaSettings(url=url, database=f'test "{next(_NUMBER)}"')
+        return lambda: SeenAtOnce(ours, SystemClock())
     memory = MemoryStore(SystemClock())
     return lambda: memory
 

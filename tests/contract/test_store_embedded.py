@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.contract.making import GPU0, NOW_NS, decision, event, message, sample, status, stored, write
 from tests.contract.memory_store import MemoryStore
 from tests.fakes import FakeClock
-from thermogate.collector.config import EmbeddedSettings
+from thermogate.collector.config import EmbeddedSettings, RetentionSettings
 from thermogate.collector.store.base import Batch
 from thermogate.collector.store.embedded import EmbeddedStore
 from thermogate.collector.store.embedded_write import spans
@@ -29,9 +29,10 @@ _ROOT = Path(__file__).parents[2]
 _CHILD = "tests.contract.write_until_killed"
 
 
-def embedded(folder: Path, *, read_only: bool = False, **more: float) -> EmbeddedStore:
+def embedded(folder: Path, *, read_only: bool = False, raw_days: float = 30, **more: float) -> EmbeddedStore:
     given = EmbeddedSettings(threads=1, **more)  # type: ignore[arg-type]
-    return EmbeddedStore(folder, given, SystemClock(), read_only=read_only)
+    retention = RetentionSettings(raw_days=raw_days)
+    return EmbeddedStore(folder, given, SystemClock(), retention=retention, read_only=read_only)
 
 
 @pytest.fixture
@@ -213,7 +214,7 @@ class LateClock(FakeClock):
 
 async def test_what_is_past_its_retention_goes_when_the_store_opens(tmp_path: Path) -> None:
     day_s = 86_400
-    async with embedded(tmp_path, retention_days=3650) as store:
+    async with embedded(tmp_path, raw_days=3650) as store:
         await write(store, sample(31 * day_s), sample(29 * day_s), sample(0))
         await store.write(
             Batch(
@@ -229,9 +230,10 @@ async def test_what_is_past_its_retention_goes_when_the_store_opens(tmp_path: Pa
         assert len(await store.statuses()) == 1, "there is one a node: it stays"
 
 
-async def test_what_is_past_its_retention_goes_every_hour(tmp_path: Path) -> None:
+async def test_what_is_past_its_retention_goes_while_it_runs(tmp_path: Path) -> None:
     clock = LateClock()
-    async with EmbeddedStore(tmp_path, EmbeddedSettings(retention_days=1, threads=1), clock) as store:
+    retention = RetentionSettings(raw_days=1)
+    async with EmbeddedStore(tmp_path, EmbeddedSettings(threads=1), clock, retention=retention) as store:
         await write(store, sample(23.5 * 3600), sample(0))
         clock.pass_time(1800)
         await write(store, sample(-1800))
@@ -250,7 +252,7 @@ async def test_device_that_returns_after_a_day_of_silence_is_stored_once(tmp_pat
     async with EmbeddedStore(tmp_path, EmbeddedSettings(threads=1), clock) as store:
         await write(store, sample(1), sample(0))
         clock.pass_time(2 * 86_400)
-        await write(store, sample(0, device="1"))  # the hourly cleaning forgets the other device
+        await write(store, sample(0, device="1"))  # the regular cleaning forgets the other device
         assert await store.latest() == []
         await write(store, sample(1), sample(0), sample(-1))
         assert len(await stored(store, device="gpu0")) == 3

@@ -11,6 +11,7 @@ from playwright.async_api import async_playwright, expect
 from tests.fake_fleet import FakeFleet, decision
 from thermogate.core.clock import NS, SystemClock
 from thermogate.core.decision import State
+from thermogate.dashboard import token_file, tokens
 from thermogate.dashboard.answers import Answers
 from thermogate.dashboard.app import Dashboard
 from thermogate.dashboard.settings import DashboardSettings
@@ -36,9 +37,9 @@ def now_ns():
 
 
 @asynccontextmanager
-async def serving(query, listen="127.0.0.1:0"):
+async def serving(query, listen="127.0.0.1:0", **more):
     """Where the page is."""
-    settings = DashboardSettings(listen=listen, poll_s=0.2, heartbeat_s=1.0)
+    settings = DashboardSettings(listen=listen, **{"poll_s": 0.2, "heartbeat_s": 1.0, **more})
     answers = Answers(query, SystemClock(), settings, broker_url="mqtt://127.0.0.1:1883", store="in memory")
     async with Dashboard(answers, settings) as dashboard:
         running = asyncio.create_task(dashboard.run())
@@ -165,6 +166,73 @@ async def test_500_devices_are_on_one_page_with_their_states_in_words(browser):
         await picture(page, "500-dark")
         await page.locator("#find").fill("gpu-6")
         await expect(page.locator(".node:visible")).to_have_count(4)
+
+
+async def test_8000_devices_are_followed_found_and_opened(browser):
+    fleet = troubled_fleet(nodes=1000, gpus=8, now=now_ns())
+    async with serving(fleet.query, poll_s=1.0, heartbeat_s=15.0) as url, sampling(fleet):
+        async with opened(browser, url) as page:
+            page.set_default_timeout(60_000)
+            await expect(page.locator(".cell")).to_have_count(8000, timeout=60_000)
+            followed = cell(page, "gpu-01", "gpu0")
+            said = await followed.get_attribute("title")
+            await expect(followed).not_to_have_attribute("title", said, timeout=60_000)
+            await picture(page, "8000-dark")
+            await page.locator("#find").fill("gpu-777")
+            await expect(page.locator(".node:visible")).to_have_count(1, timeout=60_000)
+            said = await cell(page, "gpu-777", "gpu3").get_attribute("title")
+            await expect(cell(page, "gpu-777", "gpu3")).not_to_have_attribute("title", said, timeout=60_000)
+            await cell(page, "gpu-777", "gpu3").click()
+            await expect(page.locator("#detail-title")).to_have_text("gpu-777 / GPU 3", timeout=60_000)
+            await picture(page, "8000-device")
+
+
+async def test_a_device_that_comes_is_added_and_one_that_goes_is_removed(browser):
+    now = now_ns()
+    fleet = FakeFleet(SESSIONS, nodes=3, gpus=2, now_ns=now)
+    async with serving(fleet.query) as url, sampling(fleet), opened(browser, url) as page:
+        await expect(page.locator(".cell")).to_have_count(6)
+        arrived = FakeFleet(SESSIONS, nodes=4, gpus=2, now_ns=now_ns())
+        fleet.query.add(arrived.query.points["gpu", "gpu-04", "1"])
+        await expect(cell(page, "gpu-04", "gpu1")).to_be_visible()
+        fleet.silent = {("gpu-02", "0"), ("gpu-02", "1")}
+        fleet.query.points["gpu", "gpu-02", "0"].clear()
+        del fleet.query.points["gpu", "gpu-02", "0"], fleet.query.points["gpu", "gpu-02", "1"]
+        del fleet.query.status["gpu-02"]
+        await expect(page.locator(".cell")).to_have_count(5)
+        await expect(page.locator("#sum-devices")).to_have_text("5")
+
+
+async def test_with_tokens_on_a_browser_logs_in_and_out(browser, tmp_path):
+    file = tmp_path / "tokens.json"
+    text, token = tokens.make("me", "read", now_ns())
+    token_file.edit(file, lambda known: (*known, token))
+    fleet = FakeFleet(SESSIONS, nodes=2, gpus=2, now_ns=now_ns())
+    page = await browser.new_page(viewport=DESKTOP, color_scheme="dark")
+    async with serving(fleet.query, tokens_file=str(file)) as url, sampling(fleet):
+        await page.goto(f"{url}#gpu-01/gpu0")
+        await page.locator("#token").fill("thermogate_wrong")
+        await page.locator("#token").press("Enter")
+        await expect(page.locator("#wrong")).to_have_text(
+            "this token is not known here, or was revoked", timeout=20_000
+        )
+        await picture(page, "login")
+        await page.locator("#token").fill(text)
+        await page.get_by_role("button", name="Log in").click()
+        await expect(page.locator(".cell")).to_have_count(4, timeout=20_000)
+        await last_point(page)
+        assert await page.evaluate("document.cookie") == ""
+        await page.goto(f"{url}login")
+        await expect(page.locator(".cell")).to_have_count(4, timeout=20_000)
+        await picture(page, "logged-in")
+        await page.locator("#logout").click()
+        await expect(page.locator("#token")).to_be_visible(timeout=20_000)
+        await page.locator("#token").fill(text)
+        await page.locator("#token").press("Enter")
+        await expect(page.locator("body")).to_have_attribute("data-link", "live", timeout=20_000)
+        token_file.edit(file, lambda _: ())
+        await expect(page.locator("#token")).to_be_visible(timeout=20_000)
+    await page.close()
 
 
 async def test_500_devices_in_the_light_scheme(browser):

@@ -135,6 +135,20 @@ async def test_stranger_on_the_broker_neither_stops_nor_enters_the_store(
         assert len(list((tmp_path / "quarantine").iterdir())) == 1
 
 
+async def test_no_broker_hangs_up_though_bad_messages_take_longer_than_good_ones(
+    broker_url: str, tmp_path: Path
+) -> None:
+    async with collecting(broker_url, tmp_path) as (collector, _), node(broker_url) as agent:
+        connection = collector._client._link.connection
+        for seq in range(40):
+            await agent.send(seq, numbered(seq))
+            await agent.client.publish(node_topic("n1", "event"), b"rubbish")
+        await agent.hear(_PATIENCE_S)
+        assert agent.unacknowledged == {}
+        assert collector.counters.quarantined == 40
+        assert collector._client._link.connection is connection
+
+
 async def test_stopping_stores_what_had_come_and_says_so(broker_url: str, tmp_path: Path) -> None:
     async with node(broker_url) as agent:
         async with collecting(broker_url, tmp_path):

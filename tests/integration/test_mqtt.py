@@ -220,6 +220,95 @@ async def test_a_missing_credential_file_is_named(options, named):
             pass
 
 
+@pytest.mark.parametrize(("window", "on_their_way"), [(0, 20), (300, 300)])
+async def test_a_client_with_a_window_is_sent_that_many_and_another_what_the_broker_is_set_to(
+    tmp_path, window, on_their_way
+):
+    with mosquitto(tmp_path) as url:
+        sub = client(url, "sub", subscribe=("t/x",), manual_ack=True, window=window)
+        async with sub, client(url, "pub") as pub:
+            await within(sub.wait_connected())
+            await within(pub.wait_connected())
+            for number in range(400):
+                pub.publish_soon("t/x", b"%d" % number)
+            await within(pub.publish("t/end", b""))
+            messages = await within(sub.receive(400, on_their_way))
+            await asyncio.sleep(0.3)
+            assert len(messages) == on_their_way
+            assert len(sub._received) == 0
+            sub.ack(*messages)
+            while len(messages) < 400:
+                more = await within(sub.receive(400))
+                sub.ack(*more)
+                messages += more
+    assert [m.payload for m in messages] == [b"%d" % n for n in range(400)]
+
+
+async def test_a_client_with_a_window_falls_back_to_3_1_1_at_a_broker_that_knows_no_other(caplog):
+    async with iotcore(None) as url, client(url, "pub") as pub:
+        async with client(url, "sub", subscribe=("t/x",), manual_ack=True, window=300) as sub:
+            await within(sub.wait_connected())
+            await within(pub.wait_connected())
+            for _ in range(2):
+                await within(pub.publish("t/x", b"hello"))
+                (message,) = await receive(sub, 1)
+                sub.ack(message)
+            sub._link.connection._paho.socket().shutdown(socket.SHUT_RDWR)
+            while sub.connected:
+                await asyncio.sleep(0.01)
+            await within(sub.wait_connected())
+            assert sub.last_problem == ""
+    assert caplog.text.count("speaks no MQTT 5") == 1
+
+
+async def test_a_broker_that_answers_that_it_is_too_old_for_5_is_spoken_to_in_3_1_1():
+    asked = []
+
+    async def old(reader, writer):
+        hello = await reader.read(1000)
+        asked.append(hello[8])
+        writer.write(b"\x20\x02\x00" + (b"\x01" if hello[8] == 5 else b"\x00"))
+        if hello[8] != 5:
+            await reader.read(1000)
+        writer.close()
+
+    async with await asyncio.start_server(old, "127.0.0.1", 0) as server:
+        url = f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with client(url, "x", window=100) as fallen_back:
+            await within(fallen_back.wait_connected())
+    assert asked == [5, 4]
+
+
+async def test_a_broker_of_mqtt_5_that_ends_a_connection_is_quoted(caplog):
+    async def full(reader, writer):
+        await reader.read(1000)
+        writer.write(b"\x20\x03\x00\x00\x00" + b"\xe0\x01\x97")  # accepted; quota exceeded
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(full, "127.0.0.1", 0) as server:
+        url = f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with client(url, "x", window=100), asyncio.timeout(10):
+            while "it says: Quota exceeded" not in caplog.text:
+                await asyncio.sleep(0.01)
+
+
+async def test_messages_at_qos_0_beyond_what_may_wait_are_dropped_and_others_are_not(tmp_path):
+    with mosquitto(tmp_path) as url:
+        async with client(url, "sub", subscribe=("t/#",)) as sub, client(url, "pub") as pub:
+            await within(sub.wait_connected())
+            await within(pub.wait_connected())
+            for _ in range(3000):
+                pub._link.connection._paho.publish("t/0", b"x", qos=0)
+            for _ in range(50):
+                await within(pub.publish("t/1", b"x"))
+            topics = [message.topic for message in await within(sub.receive(5000, 1050))]
+            while topics.count("t/1") < 50:
+                topics += [message.topic for message in await within(sub.receive(5000))]
+    assert topics.count("t/1") == 50
+    assert 1000 <= topics.count("t/0") < 2000
+
+
 async def test_a_message_too_large_to_be_ours_is_not_taken_into_memory_and_is_told(tmp_path):
     with mosquitto(tmp_path) as url:
         async with client(url, "pub") as pub:

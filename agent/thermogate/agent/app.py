@@ -110,7 +110,7 @@ class Agent:
             self._status_wanted.set()
         lines, events = self._pipeline.step(tick.readings, tick.time_ns, tick.elapsed_s)
         own_line, own_events = self._selfstats.step(tick)
-        lines, events = lines + own_line, events + own_events
+        lines, events = tick.lines + lines + own_line, events + own_events
         for part in split_lines(lines):
             self._keep("telemetry", part)
         if self._jobs is not None:

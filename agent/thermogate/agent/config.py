@@ -64,9 +64,11 @@ class UplinkSettings(Settings, frozen=True):
     """How the spool is sent."""
 
     window: int = 100
-    """Messages on their way without a collector's acknowledgement; iotcore's own window is 100."""
-    ack_timeout_s: float = 20.0
-    """Send again after this. Collectors acknowledge every 5 s, so this is four of their turns."""
+    """Messages on their way without a collector's acknowledgement; iotcore's own window is 100. With
+    VictoriaMetrics, which is acknowledged some 20 s later, a backlog needs 20 times backlog_per_s."""
+    ack_timeout_s: float = 30.0
+    """Send again after this. Collectors acknowledge every 5 s, and with VictoriaMetrics 21 s after the write
+    at most."""
     backlog_per_s: float = 200.0
     """Old messages a second beside the live ones: an hour's outage is caught up in 18 s."""
     status_interval_s: float = 60.0

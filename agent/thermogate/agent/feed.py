@@ -14,12 +14,14 @@ class Tick(msgspec.Struct, frozen=True):
 
     `time_ns` is UTC. `elapsed_s` is the feed's own steady clock: for sensors the monotonic clock,
     for a recording the recorded time, so that RLE sees the recorded spacing at any speed.
+    `lines` are lines of telemetry that need no pipeline any more, as a simulated node has them.
     """
 
     time_ns: int
     elapsed_s: float
     readings: tuple[Reading, ...]
     events: tuple[Event, ...] = ()
+    lines: str = ""
 
 
 class Feed(Protocol):

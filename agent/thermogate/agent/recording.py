@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from thermogate.agent.sources.base import Reading
 from thermogate.core import config
 from thermogate.core.clock import NS
 from thermogate.core.errors import ConfigError
@@ -118,6 +119,18 @@ def sidecar(path: Path) -> Sidecar | None:
 def shipped() -> tuple[Path, ...]:
     """The recordings that come with the program."""
     return tuple(sorted((Path(__file__).parent / "recordings").glob("*.csv")))
+
+
+def reading(row: Row) -> Reading:
+    """What a source would have read."""
+    fields: dict[str, float | int] = {}
+    if row.util_pct is not None:
+        fields["util_ratio"] = row.util_pct / 100
+    if row.temp_c is not None:
+        fields["temp_c"] = row.temp_c
+    if row.power_w is not None:
+        fields["power_w"] = row.power_w
+    return Reading(row.kind, row.device, fields)
 
 
 def device_of(tag: str) -> Device:

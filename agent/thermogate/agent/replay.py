@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from thermogate.agent.feed import Tick
-from thermogate.agent.recording import Recording, Row
+from thermogate.agent.recording import Recording, reading
 from thermogate.agent.sources.base import Reading
 from thermogate.core.clock import NS, Clock
 from thermogate.core.errors import UnavailableError
@@ -147,18 +147,7 @@ _RecordedTick = tuple[float, tuple[Reading, ...]]
 def _ticks(recording: Recording) -> list[_RecordedTick]:
     """Rows of one recorded instant together, with their time since the first in seconds."""
     ticks = list(recording.ticks())
-    return [((rows[0].time_ns - ticks[0][0].time_ns) / NS, tuple(map(_reading, rows))) for rows in ticks]
-
-
-def _reading(row: Row) -> Reading:
-    fields: dict[str, float | int] = {}
-    if row.util_pct is not None:
-        fields["util_ratio"] = row.util_pct / 100
-    if row.temp_c is not None:
-        fields["temp_c"] = row.temp_c
-    if row.power_w is not None:
-        fields["power_w"] = row.power_w
-    return Reading(row.kind, row.device, fields)
+    return [((rows[0].time_ns - ticks[0][0].time_ns) / NS, tuple(map(reading, rows))) for rows in ticks]
 
 
 def _due_ns(progress: _Progress, ticks: list[_RecordedTick], number: int) -> int:

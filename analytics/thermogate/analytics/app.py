@@ -8,7 +8,8 @@ from thermogate.analytics.config import AnalyticsSettings
 from thermogate.analytics.policies import thermal
 from thermogate.analytics.publisher import Publisher
 from thermogate.analytics.regulator import Regulator
-from thermogate.analytics.subscriber import TOPICS, Telemetry, understand
+from thermogate.analytics.shard import Shard
+from thermogate.analytics.subscriber import Telemetry, understand
 from thermogate.core.clock import Clock
 from thermogate.core.decision import GateDecision
 from thermogate.core.errors import WireError
@@ -30,19 +31,34 @@ class Analytics:
         self._regulator = Regulator(
             thermal, settings.thermal, settings.gate, forget_s=settings.forget_s, clock=clock
         )
+        self._shard = Shard(*settings.part)
+        self._client: MqttClient | None = None
         self._clock = clock
         self.counters: Counter[str] = Counter()
         """Messages of each kind, malformed ones, and decisions, since the start."""
+
+    @property
+    def node_count(self) -> int:
+        """Nodes that it decides about now."""
+        return len(self._regulator)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why nothing comes from the broker, if so; () when all is well."""
+        problem = "" if self._client is None else self._client.last_problem
+        return (problem,) if problem else ()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Decide until `stop`."""
         mqtt = MqttClient(
             self._mqtt,
-            client_id=self._settings.client_id,
-            subscribe=TOPICS,
-            manual_ack=True,  # then what waits here is bounded by the broker's window
+            client_id=self._shard.name(self._settings.client_id),
+            subscribe=self._shard.topics(),
+            manual_ack=True,  # then what waits here is bounded by the window
+            window=self._mqtt.receive_window,
             on_connect=lambda: publisher.connected(),
         )
+        self._client = mqtt
         publisher = Publisher(mqtt, self._clock)
         async with mqtt as client, asyncio.TaskGroup() as group:
             receiving = group.create_task(self._receive(client, publisher))
@@ -51,16 +67,20 @@ class Analytics:
 
     async def _receive(self, client: MqttClient, publisher: Publisher) -> None:
         while True:
-            for message in await client.receive(_BATCH):
-                decision = self._take(message)
+            messages = await client.receive(_BATCH)
+            nodes: list[str] = []
+            for message in messages:
+                decision = self._take(message, nodes)
                 if decision is not None:
                     self.counters["decision_count"] += 1
                     publisher.publish(decision)
-                client.ack(message)
+            client.ack(*messages)
+            if topics := self._shard.topics_of(nodes):
+                client.subscribe(topics)
             await asyncio.sleep(0)
 
-    def _take(self, message: Message) -> GateDecision | None:
-        """The decision that a message leads to, if any."""
+    def _take(self, message: Message, nodes: list[str]) -> GateDecision | None:
+        """The decision that a message leads to, if any; whose status it is, if it is one, goes to `nodes`."""
         try:
             said = understand(message)
         except WireError as err:
@@ -74,8 +94,10 @@ class Analytics:
             case Event():
                 self.counters["event_count"] += 1
                 return self._regulator.on_event(said)
-            case Status():
-                self._regulator.on_status(said)
-            case GateDecision() if message.retained:
+            case Status(node=node):
+                nodes.append(node)
+                if self._shard.owns(node):
+                    self._regulator.on_status(said)
+            case GateDecision(target=node) if message.retained and self._shard.owns(node):
                 self._regulator.on_retained(said)
         return None

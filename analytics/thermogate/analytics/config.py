@@ -111,9 +111,24 @@ class AnalyticsSettings(Settings, frozen=True):
     """What the analytics process does."""
 
     client_id: str = "thermogate-analytics"
-    """Its name at the broker. One gate runs for a fleet; a second of this name takes its place."""
+    """Its name at the broker. One gate runs for a fleet, or one for each shard, which adds its number; a
+    second of the same name takes its place."""
+    shard: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,3}/[1-9][0-9]{0,2}$")] = "0/1"
+    """Which part of the fleet this gate decides about: "0/2" and "1/2" are two halves, by a hash of the
+    node's name. One process takes some 1,000 nodes on a core (docs/scale.md)."""
     forget_s: _Positive = 600.0
     """A node silent for this long is forgotten: longer than a server takes to start again, so that
     a hot node does not restart into a clean slate, and its decisions have expired long since."""
     gate: GateSettings = msgspec.field(default_factory=GateSettings)
     thermal: ThermalSettings = msgspec.field(default_factory=ThermalSettings)
+
+    def __post_init__(self) -> None:
+        index, count = self.part
+        if index >= count:
+            raise ValueError(f"shard {self.shard}: of {count} parts the last is {count - 1}/{count}")
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """(index, count) of `shard`."""
+        index, _, count = self.shard.partition("/")
+        return int(index), int(count)

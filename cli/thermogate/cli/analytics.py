@@ -1,11 +1,18 @@
 """`thermogate analytics`: gate decisions from what agents publish."""
 
 import argparse
+import asyncio
+import faulthandler
+import os
 
 from thermogate.analytics.app import Analytics
-from thermogate.cli import service, settings
-from thermogate.core import logs
+from thermogate.cli import notify, service, settings
+from thermogate.cli.settings import ThermogateSettings
+from thermogate.core import __version__, logs
 from thermogate.core.clock import SystemClock
+
+_BEAT_S = 1.0
+"""Between two signs of life to systemd."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -19,8 +26,31 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM, Ctrl-C or --for."""
     loaded = settings.load(args, mqtt__url=args.broker)
-    logs.setup(loaded.log_level or "INFO")
+    logs.setup(loaded.log_level or "INFO", journal=notify.to_journal(os.environ))
+    faulthandler.enable()  # where every thread is, when the watchdog ends a process that hangs
     service.report("broker", loaded.mqtt.url)
-    service.report("gate", f"policy thermal, {loaded.analytics.gate.mode}")
-    analytics = Analytics(loaded.analytics, loaded.mqtt, SystemClock())
-    return service.serve(analytics.run, for_s=settings.for_s(args))
+    shard = f", shard {loaded.analytics.shard}" if loaded.analytics.part[1] > 1 else ""
+    service.report("gate", f"policy thermal, {loaded.analytics.gate.mode}{shard}")
+    return service.serve(lambda stop: _main(loaded, stop), for_s=settings.for_s(args))
+
+
+async def _main(loaded: ThermogateSettings, stop: asyncio.Event) -> None:
+    clock = SystemClock()
+    analytics = Analytics(loaded.analytics, loaded.mqtt, clock)
+    systemd = notify.SystemdNotifier(
+        os.environ, clock, status=lambda: _doing(loaded, analytics), period_s=_BEAT_S
+    )
+    async with asyncio.TaskGroup() as parts:
+        beating = parts.create_task(systemd.beat())
+        telling = parts.create_task(systemd.stopping_at(stop, "its decisions stay until they expire"))
+        await analytics.run(stop)
+        beating.cancel()
+        telling.cancel()
+
+
+def _doing(loaded: ThermogateSettings, analytics: Analytics) -> str:
+    """One line for `systemctl status`."""
+    settings, counters = loaded.analytics, analytics.counters
+    parts = [f"{settings.gate.mode}, shard {settings.shard}", f"{analytics.node_count} nodes"]
+    parts.append(f"{counters['decision_count']} decisions")
+    return f"{__version__}: " + "; ".join((*parts, *analytics.problems))

@@ -25,9 +25,12 @@ COMMANDS = {
     "events": "show what began and ended",
     "jobs": "show what jobs used and how their devices fared",
     "gates": "show gate decisions with their reasons",
-    "export": "write samples as CSV",
+    "export": "write samples as CSV or Parquet",
+    "tokens": "who may ask the HTTP API: create, list, revoke",
     "sub": "show what passes on the broker",
     "replay": "compute RLE of a recorded session, row by row",
+    "simulate": "play recorded traces as a fleet of nodes",
+    "verify": "compare what a simulated fleet generated with what is stored, sample by sample",
     "doctor": "check this node's agent, and say cause and cure",
 }
 
@@ -36,6 +39,7 @@ _EXTRAS = {
     "agent": "agent",
     "doctor": "agent",
     "collector": "collector,dashboard",
+    "tokens": "collector,dashboard",
     "analytics": "analytics",
 }
 """What to install for a command whose packages are missing; for the others it is `up`."""

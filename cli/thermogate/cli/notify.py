@@ -33,6 +33,12 @@ class SystemdNotifier:
         self._ready = False
         self._due_s = 0.0
 
+    async def beat(self) -> None:
+        """Alive every `period_s` for as long as the event loop in which it runs is."""
+        while True:
+            self.alive()
+            await self._clock.sleep_until(self._clock.steady_s() + self._period_s)
+
     def alive(self) -> None:
         """The work has gone on: feeds the watchdog. The first call says that the service is ready.
 
@@ -50,11 +56,11 @@ class SystemdNotifier:
             self._ready = True
             self._due_s = now_s + min(_STATUS_S, (self._watchdog_s or _STATUS_S) / _FED_SHARE)
 
-    async def stopping_at(self, stop: asyncio.Event) -> None:
-        """Wait for `stop` and say that the service ends on purpose."""
+    async def stopping_at(self, stop: asyncio.Event, ending: str = "sending what is in the spool") -> None:
+        """Wait for `stop` and say that the service ends on purpose, and how."""
         await stop.wait()
         if self._address:
-            self._send(["STOPPING=1", "STATUS=sending what is in the spool"])
+            self._send(["STOPPING=1", f"STATUS={ending}"])
 
     def _longer_watchdog(self) -> list[str]:
         least_s = _FED_SHARE * self._period_s

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from thermogate.agent import recording
-from thermogate.agent.recording import Recorded, Sidecar
+from thermogate.agent.recording import Recorded, Recording, Sidecar
 from thermogate.agent.replay import Replay
 from thermogate.core.clock import Clock
 from thermogate.core.config import Settings
@@ -58,28 +58,33 @@ def node_of(play: Play) -> str:
 
 def feed(play: Play, data_dir: Path, clock: Clock) -> Replay:
     """The feed of a recording. Raises ConfigError when it cannot be read or has no row to play."""
-    path = Path(play.file)
-    recorded = recording.read(path)
-    if not recorded.rows:
-        bad = "".join(f"; line {c.line}: {c.text}" for c in recorded.complaints[:1])
-        raise ConfigError(f"--replay {play.file}: no row that can be played{bad}")
-    known = recording.sidecar(path)
-    if known is not None:
-        recorded = msgspec.structs.replace(recorded, rows=tuple(map(known.measured, recorded.rows)))
+    recorded, devices = load(play)
     node = node_of(play)
-    devices = recorded.devices()
-    meant: Kind = "gpu" if any(kind == "gpu" for kind, _ in devices) else "cpu"
     return Replay(
         node,
         recorded,
-        tuple(
-            _device(play if kind == meant else Play(play.file), known, kind, device)
-            for kind, device in devices
-        ),
+        devices,
         speed=play.speed,
         loop=play.loop,
         progress_file=data_dir / "replay" / f"{node}.json",
         clock=clock,
+    )
+
+
+def load(play: Play, option: str = "--replay") -> tuple[Recording, tuple[DeviceInfo, ...]]:
+    """What was measured, and its devices. Raises ConfigError when there is no row to play."""
+    path = Path(play.file)
+    recorded = recording.read(path)
+    if not recorded.rows:
+        bad = "".join(f"; line {c.line}: {c.text}" for c in recorded.complaints[:1])
+        raise ConfigError(f"{option} {play.file}: no row that can be played{bad}")
+    known = recording.sidecar(path)
+    if known is not None:
+        recorded = msgspec.structs.replace(recorded, rows=tuple(map(known.measured, recorded.rows)))
+    devices = recorded.devices()
+    meant: Kind = "gpu" if any(kind == "gpu" for kind, _ in devices) else "cpu"
+    return recorded, tuple(
+        _device(play if kind == meant else Play(play.file), known, kind, device) for kind, device in devices
     )
 
 

@@ -69,6 +69,11 @@ def show(text: str) -> None:
     sys.stdout.flush()
 
 
+def note(text: str) -> None:
+    """A line for a person beside what is shown, on standard error."""
+    print(plain(text), file=sys.stderr, flush=True)
+
+
 def repaint(text: str) -> None:
     """On a terminal, replace what was shown before."""
     if sys.stdout.isatty():

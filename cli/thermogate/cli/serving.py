@@ -1,9 +1,11 @@
 """Answers over the store that a collector writes: what `up` and `collector` serve."""
 
+from thermogate.cli import service
 from thermogate.cli.settings import ThermogateSettings
 from thermogate.collector.app import Collector
 from thermogate.collector.store.base import Store
 from thermogate.core.clock import Clock
+from thermogate.core.errors import ConfigError
 from thermogate.core.mqtt import MqttSettings
 from thermogate.dashboard.answers import Answers
 
@@ -20,3 +22,16 @@ def answers(
         store=store.description,
         counters=collector.counters.as_dict,
     )
+
+
+async def push_metrics(loaded: ThermogateSettings, answers: Answers) -> None:
+    """Push over OTLP until cancelled, where [otlp] has an endpoint. Raises ConfigError."""
+    if not loaded.otlp.endpoint:
+        return
+    try:
+        from thermogate.dashboard.otlp import Otlp
+    except ModuleNotFoundError as err:
+        raise ConfigError(f"otlp.endpoint needs {err.name}: pip install 'thermogate[otlp]'") from err
+    async with Otlp(answers, loaded.otlp) as otlp:
+        service.report("otlp", loaded.otlp.endpoint)
+        await otlp.run()

@@ -16,6 +16,7 @@ from thermogate.core import config
 from thermogate.core.clock import NS
 from thermogate.core.config import Settings
 from thermogate.core.mqtt import MqttSettings
+from thermogate.dashboard.otlp_settings import OtlpSettings
 from thermogate.dashboard.settings import DashboardSettings
 from thermogate.dashboard.times import parse_duration
 
@@ -43,12 +44,13 @@ class ThermogateSettings(Settings, frozen=True):
     collector: CollectorSettings = msgspec.field(default_factory=CollectorSettings)
     analytics: AnalyticsSettings = msgspec.field(default_factory=AnalyticsSettings)
     dashboard: DashboardSettings = msgspec.field(default_factory=DashboardSettings)
+    otlp: OtlpSettings = msgspec.field(default_factory=OtlpSettings)
     up: UpSettings = msgspec.field(default_factory=UpSettings)
     doctor: DoctorSettings = msgspec.field(default_factory=DoctorSettings)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--config`, `--set` and `--data-dir`, for every command that runs a part."""
+def add_arguments(parser: argparse.ArgumentParser, *, runs: bool = True) -> None:
+    """`--config`, `--set` and `--data-dir`; and `--for` where it runs until it is told to stop."""
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
     parser.add_argument(
         "--set",
@@ -59,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a setting, such as agent.node=n17",
     )
     parser.add_argument("--data-dir", metavar="DIR", help="where spools and the store live")
-    parser.add_argument("--for", dest="for_s", metavar="TIME", help="stop after this time, such as 60s")
+    if runs:
+        parser.add_argument("--for", dest="for_s", metavar="TIME", help="stop after this time, such as 60s")
 
 
 def load(args: argparse.Namespace, **flags: str | None) -> ThermogateSettings:

@@ -95,7 +95,9 @@ class Up:
             ends = asyncio.Event()
             line = StatusLine(answers, loaded.up.status_interval_s)
             async with asyncio.TaskGroup() as parts:
-                until_the_end = [parts.create_task(work) for work in (watch(), dashboard.run(), line.run())]
+                pushing = serving.push_metrics(loaded, answers)
+                endless = (watch(), dashboard.run(), line.run(), pushing)
+                until_the_end = [parts.create_task(work) for work in endless]
                 parts.create_task(collector.run(ends))
                 parts.create_task(Analytics(loaded.analytics, mqtt, clock).run(ends))
                 await self._connected(collector, stop)
@@ -120,7 +122,9 @@ class Up:
             note, port = f" ({listen} is taken; --mqtt-listen chooses)", 0
         embedded = await stack.enter_async_context(broker.embedded(host, port))
         service.report("broker", f"embedded, {embedded.url}{note}")
-        return msgspec.structs.replace(self._settings.mqtt, url=embedded.url), embedded.watch
+        # it speaks MQTT 3.1.1 only: there is no window to ask for
+        mqtt = msgspec.structs.replace(self._settings.mqtt, url=embedded.url, receive_window=0)
+        return mqtt, embedded.watch
 
     async def _feeds(self) -> list[Feed]:
         """This machine's sensors and the recordings, each told in a line. Raises ConfigError."""

@@ -18,13 +18,6 @@ _MAX_EVENT_DATA = 32
 """Agents send a third of both at most. A question about jobs holds 100,000 events in memory."""
 _MAX_PERIOD_S = 86_400.0
 
-SUBSCRIPTIONS = (
-    wire.node_topic("+", "telemetry"),
-    wire.node_topic("+", "event"),
-    wire.node_topic("+", "status"),
-    wire.gate_topic("+", "+"),
-)
-
 
 class Receipt(msgspec.Struct, frozen=True):
     """Which record of which spool a message is, to be acknowledged to its node; `prompt`: at once."""

@@ -10,12 +10,40 @@ _Positive = msgspec.Meta(gt=0)
 _OneOrMore = msgspec.Meta(ge=1)
 
 
+class RetentionSettings(Settings, frozen=True):
+    """How long a store keeps what, of each resolution: older rows are deleted."""
+
+    raw_days: Annotated[float, _Positive] = 30.0
+    """Samples as they came, events and decisions. A month holds whole training runs to compare with; 100
+    nodes of 8 GPUs write about 1.1 GB a day."""
+    minute_days: Annotated[float, _Positive] = 180.0
+    """Windows of a minute: half a year, so that a run can be compared with the last one of its kind."""
+    hour_days: Annotated[float, _Positive] = 1825.0
+    """Windows of an hour: five years, the life of a cluster, for energy, ageing and summers."""
+
+
+class RollupSettings(Settings, frozen=True):
+    """Windows of a minute and of an hour, made from the samples (docs/stores.md)."""
+
+    enabled: bool = True
+    """Whether this collector rolls up what it stores; without, questions are answered from samples only."""
+    fresh: Literal["own", "all", "none"] = "own"
+    """Of whom windows are made at their end: of the nodes whose samples this collector has stored, of all,
+    or of none. Of several collectors on one database let one or two have "all" and the others "none", or
+    each reads everything; late samples are looked after by whoever stored them."""
+    after_s: Annotated[float, _Positive] = 15.0
+    """A minute is rolled up this long after its end: samples come within 2 s, and nodes send what was
+    not acknowledged again after some more. What comes later has its minute rolled up again."""
+    every_s: Annotated[float, _Positive] = 10.0
+    """How often it is looked for windows to roll up."""
+    load_ratio: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
+    """Share of the time in which late windows may keep the store busy; live writes and questions have
+    the rest."""
+
+
 class EmbeddedSettings(Settings, frozen=True):
     """The store inside the process: one DuckDB file."""
 
-    retention_days: Annotated[float, _Positive] = 30.0
-    """Older samples are deleted. A month holds whole training runs to compare with; 100 nodes of 8
-    GPUs write about 1.1 GB a day."""
     memory_mb: Annotated[int, msgspec.Meta(ge=64)] = 1024
     """What queries may use before they spill to disk; DuckDB's own default, 80 % of the machine,
     is too much for a guest on it."""
@@ -27,34 +55,93 @@ class EmbeddedSettings(Settings, frozen=True):
 
 
 class InfluxSettings(Settings, frozen=True):
-    """InfluxDB. With `token_file` its 2.x interface is used, else that of 1.x."""
+    """InfluxDB 1.x, 2.x or 3.x; docs/stores.md says what each needs."""
 
     url: str = "http://127.0.0.1:8086"
+    api: Literal["auto", "1", "2", "3"] = "auto"
+    """Whose interface to speak: what the server says it is, or that of a generation, for one that does
+    not say (InfluxDB Cloud: "2") or that offers another one's (a 1.x user of a 2.x server: "1")."""
     database: Annotated[str, msgspec.Meta(min_length=1)] = "thermogate"
-    """Database of 1.x, made when missing; bucket of 2.x, which has to exist."""
+    """Database of 1.x and 3.x, bucket of 2.x. One of 1.x is made when it is missing, those of 2.x and
+    3.x by `thermogate collector setup`."""
     username: str = ""
     password_file: str = ""
     """1.x with authentication: file whose first line is the password."""
     org: str = ""
+    """2.x: the organisation of the bucket."""
     token_file: str = ""
-    """2.x: file whose first line is a token that may read and write the bucket."""
+    """2.x and 3.x: file whose first line is a token that may read and write."""
     ca_file: str = ""
     """Authorities to trust with https; empty: those of the system."""
-    retention_days: Annotated[float, _Positive] = 30.0
-    """Retention of a database that is made here; as long as that of the embedded store."""
     timeout_s: Annotated[float, _Positive] = 10.0
     """A write of 900 lines takes 30 ms; ten seconds are a server in trouble."""
+
+
+class LimitSettings(Settings, frozen=True):
+    """What a node, and all of them, may send. What is over is refused or dropped, counted and told."""
+
+    node_msgs_per_s: Annotated[float, _Positive] = 400.0
+    """More from one node is dropped unacknowledged, so that its spool sends it again. An agent sends one a
+    second and at most 200 of a backlog (agent.uplink.backlog_per_s); twice that is no agent of ours."""
+    node_burst_msgs: Annotated[int, _OneOrMore] = 4000
+    """Taken at once beyond the rate: what a broker kept of a node for an hour while no collector read."""
+    max_nodes: Annotated[int, _OneOrMore] = 50_000
+    """Nodes, and targets of decisions, in all: more than twice the largest fleet that this is for. A node
+    silent for a day makes room."""
+    max_node_series: Annotated[int, _OneOrMore] = 512
+    """Devices times models of one node since the start: twice the 256 devices that analytics look at. Every
+    one stays in the index of a database."""
+    max_extra_fields: Annotated[int, msgspec.Meta(ge=0)] = 64
+    """Fields of each measurement that this version does not know, from newer agents, in the whole fleet:
+    each becomes a column (embedded) or a series a device (VictoriaMetrics)."""
+    max_future_s: Annotated[float, _Positive] = 86_400.0
+    """Stamps further ahead of this clock are refused: a clock set by the wrong time zone is let in.
+    VictoriaMetrics drops without a word what is two days ahead, and InfluxDB makes a shard a day."""
+    quarantine_node_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.125
+    """Of quarantine_mb, for what one node puts there in a day. What is more stays unacknowledged in its
+    spool: one node that sends rubbish must not push out what others have there."""
+
+
+class VictoriaSettings(Settings, frozen=True):
+    """VictoriaMetrics, one node of it; docs/stores.md says how it has to be started."""
+
+    url: str = "http://127.0.0.1:8428"
+    database: Annotated[str, msgspec.Meta(min_length=1)] = "thermogate"
+    """Label `db` of everything that is written here, so that others may use the same server."""
+    username: str = ""
+    password_file: str = ""
+    """With -httpAuth.username: file whose first line is the password."""
+    token_file: str = ""
+    """Behind a proxy that asks for one: file whose first line is a bearer token."""
+    ca_file: str = ""
+    """Authorities to trust with https; empty: those of the system."""
+    timeout_s: Annotated[float, _Positive] = 30.0
+    """As long as the server lets a question take (-search.maxQueryDuration)."""
+    settle_s: Annotated[float, _Positive] = 15.0
+    """Acknowledge to nodes this long after a write. The server has what it took in memory for 1 s, then
+    looks every 5 s for what is older than 5 s and puts that on disk: 11 s at most. Killed 46 times
+    (kill -9), it had lost nothing older than 9.7 s; the rest is for a slow disk."""
 
 
 class CollectorSettings(Settings, frozen=True):
     """What one collector does."""
 
-    store: Literal["embedded", "influx"] = "embedded"
-    client_id: str = "thermogate-collector"
-    """Name at the broker; every collector needs its own."""
-    batch: Annotated[int, _OneOrMore] = 100
-    """Most messages in one write. Brokers send no more than a window unacknowledged (iotcore 100,
-    Mosquitto 20), so a write takes what is there and never waits for more."""
+    store: Literal["embedded", "influx", "victoria"] = "embedded"
+    client_id: str = ""
+    """Name at the broker. Empty: thermogate-collector, the host and a random number, as every collector
+    needs its own: a broker ends the older connection of two. Sessions are clean, so it need not last."""
+    share_group: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
+    """Collectors with the same name here share the load: the broker gives each message to one of them
+    (shared subscription). Empty: every collector gets everything."""
+    batch: Annotated[int, _OneOrMore] = 1000
+    """Most messages in one write. Bigger ones cost a database less a line, up to about 10,000 lines. Brokers
+    send no more than a window unacknowledged (mqtt.receive_window)."""
+    gather_s: Annotated[float, msgspec.Meta(ge=0)] = 0.05
+    """A write of less than a batch begins at least this long after the last one: a request costs collector
+    and database as much as some twenty messages. What comes after a silence is written at once."""
+    writes: Annotated[int, _OneOrMore] = 2
+    """Writes on their way at a time, so that the store has work while an answer travels; the second and
+    more of whole batches only."""
     ack_interval_s: Annotated[float, _Positive] = 5.0
     """Agents hear this often what is stored: at 1 Hz one acknowledgement for 5 messages."""
     retry_min_s: Annotated[float, _Positive] = 0.5
@@ -63,5 +150,9 @@ class CollectorSettings(Settings, frozen=True):
     small beside the spools' hours."""
     quarantine_mb: Annotated[int, _OneOrMore] = 64
     """Size on disk of what was refused; beyond it the oldest goes."""
+    retention: RetentionSettings = msgspec.field(default_factory=RetentionSettings)
+    rollup: RollupSettings = msgspec.field(default_factory=RollupSettings)
+    limits: LimitSettings = msgspec.field(default_factory=LimitSettings)
     embedded: EmbeddedSettings = msgspec.field(default_factory=EmbeddedSettings)
     influx: InfluxSettings = msgspec.field(default_factory=InfluxSettings)
+    victoria: VictoriaSettings = msgspec.field(default_factory=VictoriaSettings)

@@ -14,6 +14,8 @@ import msgspec
 from thermogate.core.errors import ConfigError
 
 ENV_PREFIX = "THERMOGATE_"
+_NO_SETTINGS = ("THERMOGATE_TOKEN",)
+"""What commands that ask read: no setting, and no misspelt one."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 _Path = tuple[str, ...]
@@ -77,7 +79,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 def _from_environ(of: type[msgspec.Struct], environ: Mapping[str, str]) -> Iterable[tuple[_Path, str]]:
     known = {ENV_PREFIX + "_".join(path).upper(): path for path in _setting_paths(of)}
     for name, text in sorted(environ.items()):
-        if not name.startswith(ENV_PREFIX):
+        if not name.startswith(ENV_PREFIX) or name in _NO_SETTINGS:
             continue
         if name not in known:
             raise ConfigError(f"environment variable {name} names no setting")

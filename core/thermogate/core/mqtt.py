@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,6 +23,8 @@ __all__ = ["Message", "MqttClient", "MqttSettings", "Will", "parse_url"]
 
 log = logging.getLogger(__name__)
 
+_UNASKED = 1000
+"""Messages at QoS 0 that may wait beyond the window."""
 _END_S = 4.0
 """How long leaving may take: the goodbye has 2 s, and is looked after once a second."""
 
@@ -31,8 +33,11 @@ class MqttClient:
     """One connection that comes back by itself: `async with MqttClient(...) as client`.
 
     Received messages wait in a queue that the broker's window bounds: with `manual_ack`, it sends
-    no more than the window until they are acknowledged by `ack`. Entering raises ConfigError where
-    URL, certificates or password will not do; what is wrong later is logged and in `last_problem`.
+    no more than the window until they are acknowledged by `ack`. With `window` the client speaks MQTT 5
+    and asks for one of that many messages; at 0, and at a broker that knows 3.1.1 only, it is the broker's
+    own. Messages at QoS 0 know no window: those that would have to wait beyond it are dropped. Entering
+    raises ConfigError where URL, certificates or password will not do; what is wrong later is logged and
+    in `last_problem`.
 
     A client with a `will` reads back the first message that it publishes on the will's topic, and hands
     out none from there: MQTT 3.1.1 brokers acknowledge what they drop because it may not be written.
@@ -46,6 +51,7 @@ class MqttClient:
         subscribe: tuple[str, ...] = (),
         will: Will | None = None,
         manual_ack: bool = False,
+        window: int = 0,
         on_connect: Callable[[], None] = lambda: None,
     ) -> None:
         self.settings = settings
@@ -61,7 +67,9 @@ class MqttClient:
             self._gone_in_thread,
             self._ended_in_thread,
         )
-        self._link = Link(settings, Session(client_id, subscribe, will, manual_ack), hooks)
+        self._link = Link(settings, Session(client_id, subscribe, will, manual_ack, window), hooks)
+        self._more: dict[str, None] = {}
+        self._most_unasked = window + _UNASKED
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: Connection | None = None
         self._received: deque[Message] = deque()
@@ -133,24 +141,38 @@ class MqttClient:
         else:
             self._publish(topic, payload, retain=retain)
 
-    async def receive(self, limit: int) -> list[Message]:
-        """Between 1 and `limit` messages, as soon as there is one.
+    def subscribe(self, topics: Iterable[str]) -> None:
+        """Ask for more than from the beginning, on this connection and on every later one.
+
+        What the broker denies of it is not told.
+        """
+        fresh = tuple(topic for topic in topics if topic not in self._more)
+        self._more.update(dict.fromkeys(fresh))
+        if self._connection is not None:
+            self._connection.subscribe(fresh)
+
+    async def receive(self, limit: int, least: int = 1) -> list[Message]:
+        """Between `least` and `limit` messages, as soon as there are.
 
         Raises UnavailableError when the thread died of an error of its own: no message will come.
         """
-        while not self._received:
+        while len(self._received) < least:
             self._arrived.clear()
-            if not self._received:
+            if len(self._received) < least:
                 if self._ended.is_set():
                     raise UnavailableError(f"{self.settings.url}: the thread of the connection has ended")
                 await self._arrived.wait()
         return [self._received.popleft() for _ in range(min(limit, len(self._received)))]
 
-    def ack(self, message: Message) -> None:
-        """Tell the broker that the message is done with. Needs `manual_ack`."""
+    def ack(self, *messages: Message) -> None:
+        """Tell the broker that the messages are done with. Needs `manual_ack`.
+
+        In the order in which they came: MQTT demands it, and the embedded broker hangs up on any other.
+        """
         connection = self._link.connection
-        if message.qos and connection is not None and message.connection == connection.number:
-            connection.ack(message)
+        if connection is not None:
+            number = connection.number
+            connection.ack([one.mid for one in messages if one.qos and one.connection == number])
 
     def _publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
         if self._connection is None:
@@ -162,12 +184,18 @@ class MqttClient:
     def _ready_in_thread(self, connection: Connection, denied: tuple[str, ...]) -> None:
         self._call_on_loop(self._ready_on_loop, connection, denied)
 
-    def _received_in_thread(self, message: Message) -> None:
-        if message.topic == self._echo_topic:
-            self._call_on_loop(self._echo_on_loop, message)
-            return
-        self._received.append(message)
-        if not self._wake_pending:  # one wake-up for all messages that come before it is served
+    def _received_in_thread(self, messages: Sequence[Message]) -> None:
+        if self._echo_topic is not None:
+            for message in messages:
+                if message.topic == self._echo_topic:
+                    self._call_on_loop(self._echo_on_loop, message)
+            messages = [message for message in messages if message.topic != self._echo_topic]
+        if len(self._received) > self._most_unasked:
+            messages = [message for message in messages if message.qos]
+        self._received.extend(messages)
+        if (
+            self._received and not self._wake_pending
+        ):  # one wake-up for all messages that come before it is served
             self._wake_pending = True
             self._call_on_loop(self._arrived_on_loop)
 
@@ -198,6 +226,7 @@ class MqttClient:
             self._deny(denied_reading(wanted[0], self.settings))
         elif self._echoed:
             self._denied = ""
+        connection.subscribe(tuple(self._more))
         self._connected.set()
         self._on_connect()
 

@@ -5,12 +5,14 @@ Pure: nothing is asked of the network. Which error means what was found by tryin
 
 import socket
 import ssl
+import struct
 from datetime import UTC, datetime
 
 from thermogate.core import certificate
 from thermogate.core.errors import ConfigError, NotConnectedError
 from thermogate.core.mqtt_settings import MqttSettings, parse_url
 
+_OLD_PROTOCOL = 132
 _ID_REJECTED, _BAD_USER, _NOT_AUTHORIZED, _OUT_OF_SERVICE = 133, 134, 135, 136
 """Why a broker refuses a client, by MQTT 5's numbers, into which paho translates those of 3.1.1."""
 _NOT_YET_VALID, _EXPIRED, _UNKNOWN_AUTHORITY, _WRONG_NAME = 9, 10, (2, 18, 19, 20, 21), (62, 64)
@@ -67,6 +69,23 @@ def explain(error: BaseException, settings: MqttSettings) -> str:
         case _:
             why = f"what came is not MQTT ({error}): is this the broker's port?"
     return f"{settings.url}: {why}"
+
+
+def speaks_no_5(error: BaseException) -> bool:
+    """Whether a broker that was spoken to in MQTT 5 may know 3.1.1 only: it says so, or hangs up.
+
+    What comes may then also be an answer that makes no sense in MQTT 5.
+    """
+    said = isinstance(error, RefusedError) and error.code == _OLD_PROTOCOL
+    return said or isinstance(error, DroppedError | ValueError | LookupError | struct.error)
+
+
+def window_of_its_own(settings: MqttSettings) -> str:
+    """What it means that a broker speaks no MQTT 5."""
+    return (
+        f"{settings.url}: the broker speaks no MQTT 5 and is not asked for mqtt.receive_window: how much "
+        "it sends ahead is for it to set (Mosquitto: max_inflight_messages)"
+    )
 
 
 def denied_reading(topic: str, settings: MqttSettings) -> str:

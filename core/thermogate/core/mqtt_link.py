@@ -6,12 +6,12 @@ import random
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from thermogate.core.errors import ConfigError, NotConnectedError
 from thermogate.core.mqtt_connection import Connection, Hooks
-from thermogate.core.mqtt_explain import LostError, explain, taken_over
+from thermogate.core.mqtt_explain import LostError, explain, speaks_no_5, taken_over, window_of_its_own
 from thermogate.core.mqtt_message import Message, Session
 from thermogate.core.mqtt_settings import MqttSettings
 from thermogate.core.mqtt_tls import Credentials
@@ -29,7 +29,7 @@ class LinkHooks(NamedTuple):
 
     ready: Callable[[Connection, tuple[str, ...]], None]
     """There is a connection that carries; with the topics that the broker denies."""
-    received: Callable[[Message], None]
+    received: Callable[[Sequence[Message]], None]
     taken: Callable[[int], None]
     """The broker has the message with this number."""
     gone: Callable[[], None]
@@ -59,8 +59,10 @@ class Link:
         self._settle_s = 2 * settings.reconnect_max_s  # whoever takes our place waits no longer between
         self._ready_s: float | None = None
         self._short_count = 0
+        self._plain = False
         self._check_s = 0.0
         self._said: set[str] = set()
+        self._remarks: set[str] = set()
         self._complaint = ""
 
     def start(self) -> None:
@@ -87,12 +89,20 @@ class Link:
             self._hooks.ended()
 
     def _connect_once(self) -> float:
-        """One connection from beginning to end; how long to wait until the next."""
+        """One connection from beginning to end; how long to wait until the next.
+
+        A broker that may not speak MQTT 5 is tried with 3.1.1 at once; later with 5 again, as one that is
+        just starting hangs up too.
+        """
+        plain, self._plain = self._plain, False
         try:
-            with contextlib.closing(self._new_connection()) as connection:
+            with contextlib.closing(self._new_connection(plain=plain)) as connection:
                 self._open(connection)
                 connection.serve()
         except (NotConnectedError, OSError, ValueError, LookupError, struct.error) as err:
+            if self._session.window and not plain and self._ready_s is None and speaks_no_5(err):
+                self._plain = True
+                return 0.0
             self._failed(err)
             return self._waits.next()
         finally:
@@ -100,11 +110,12 @@ class Link:
             self._hooks.gone()
         return 0.0
 
-    def _new_connection(self) -> Connection:
+    def _new_connection(self, *, plain: bool) -> Connection:
         self._number += 1
         self._ready_s = None
         hooks = Hooks(self._ready, self._hooks.received, self._hooks.taken, self._turn)
-        self.connection = Connection(self._number, self._settings, self._session, hooks)
+        session = self._session._replace(window=0) if plain else self._session
+        self.connection = Connection(self._number, self._settings, session, hooks)
         return self.connection
 
     def _open(self, connection: Connection) -> None:
@@ -120,6 +131,8 @@ class Link:
         self._check_s = self._ready_s + self._until_check_s()
         if self._short_count < _TAKEOVERS:
             self._well()
+        if self._session.window and not connection.window:
+            self._remark(window_of_its_own(self._settings))
         self._hooks.ready(connection, denied)
 
     def _turn(self, connection: Connection) -> None:
@@ -169,6 +182,12 @@ class Link:
             if len(self._said) >= _REMEMBERED:
                 self._said.clear()
             self._said.add(text)
+            log.warning(text)
+
+    def _remark(self, text: str) -> None:
+        """Say once what is no problem."""
+        if text not in self._remarks:
+            self._remarks.add(text)
             log.warning(text)
 
     def _well(self) -> None:

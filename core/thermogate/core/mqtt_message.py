@@ -28,3 +28,6 @@ class Session(NamedTuple):
     subscribe: tuple[str, ...]
     will: Will | None
     manual_ack: bool
+    window: int = 0
+    """Messages that the broker may have on their way unacknowledged, asked for by MQTT 5; 0: MQTT 3.1.1, and
+    the broker's own number holds."""

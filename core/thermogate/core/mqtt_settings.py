@@ -37,6 +37,10 @@ class MqttSettings(Settings, frozen=True):
     reconnect_max_s: _Positive = 30.0
     """The longest. Waits are drawn from between the shortest and a bound that doubles up to this: 20,000
     nodes must not knock at once."""
+    receive_window: Annotated[int, Meta(ge=0, le=65535)] = 4000
+    """Messages that the broker may have on their way to a collector or analytics unacknowledged, asked for by
+    MQTT 5: four writes of 1000, so that two run while the next fill. With MQTT 3.1.1, which agents speak, it
+    is what the broker is set to (Mosquitto's max_inflight_messages: 20). 0: do not ask, speak 3.1.1."""
     echo_s: _Positive = 10.0
     """A client with a last will reads back its first message on that topic. None within this: the broker
     takes what it may not write and drops it, as MQTT 3.1.1 brokers do, and that is said."""

@@ -5,6 +5,7 @@ is. The dialect is strict, so that one regular expression decides whether a payl
 `node`, `device`, `model`, `origin` in this order, names of [A-Za-z0-9._-], finite numbers only.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import TypeVar
@@ -27,21 +28,24 @@ _NAME_RE = re.compile(_NAME)
 _LARGEST_INT = 10**18
 _LARGEST = 1e308
 """Numbers are below this, so that none on the wire reads as infinite."""
-_EXPONENT = rb"e(?:-[0-9]{1,3}|\+?(?:[0-9]{1,2}|[12][0-9]{2}|30[0-7]))"
-_NUMBER = rb"-?(?:[0-9]{1,18}i|[0-9]{1,18}(?:\.[0-9]{1,20})?|[0-9](?:\.[0-9]{1,20})?" + _EXPONENT + rb")"
+_EXPONENT = rb"e(?:-[0-9]{1,3}|\+?(?:[12][0-9]{2}|30[0-7]|[0-9]{1,2}))"
+# ++ and ?+ never go back, which takes a third of the time away; so the longest has to stand first
+_NUMBER = (
+    rb"-?(?:[0-9]{1,18}+(?:\.[0-9]{1,20}+(?!e)|i|(?![.e]))|[0-9](?:\.[0-9]{1,20}+)?+" + _EXPONENT + rb")"
+)
 # the store has columns of these names
-_FIELD = rb"(?!(?:node|device|model|origin|time|time_ns)=)[a-z][a-z0-9_]{0,63}=" + _NUMBER
+_FIELD = rb"(?!(?:node|device|model|origin|time|time_ns)=)[a-z][a-z0-9_]{0,63}+=" + _NUMBER
 _HEADER = (
     rb"# " + VERSION.encode() + rb" node=(" + _NAME.encode() + rb") spool=([0-9a-f]{1,32})"
     rb" seq=([0-9]{1,18})( ack)?\n"
 )
 _LINE = (
     rb"(?:" + "|".join(MEASUREMENTS).encode() + rb"),node=%b"
-    rb"(?:,device=[A-Za-z0-9._-]{1,128})?(?:,model=[A-Za-z0-9._-]{1,128})?(?:,origin=(?:replay|simulated))?"
-    rb" " + _FIELD + rb"(?:," + _FIELD + rb")* (?:[0-9]{1,18}|[1-8][0-9]{18})\n"
+    rb"(?:,device=[A-Za-z0-9._-]{1,128}+)?(?:,model=[A-Za-z0-9._-]{1,128}+)?(?:,origin=(?:replay|simulated))?"
+    rb" " + _FIELD + rb"(?:," + _FIELD + rb")*+ (?:[0-9]{1,18}|[1-8][0-9]{18})\n"
 )
 _HEADER_RE = re.compile(_HEADER)
-_PAYLOAD_RE = re.compile(_HEADER + rb"(?:" + _LINE % rb"\1" + rb")+")
+_PAYLOAD_RE = re.compile(_HEADER + rb"(?:" + _LINE % rb"\1" + rb")++")
 """The node of every line is that of the header."""
 
 T = TypeVar("T")
@@ -89,6 +93,7 @@ def gate_topic(kind: str, target: str) -> str:
     return f"{ROOT}/gate/{kind}/{target}"
 
 
+@functools.lru_cache(maxsize=1 << 16)  # a fleet's topics come again every second
 def split_topic(topic: str) -> tuple[str, str, str]:
     """(family, name, leaf), such as ("node", "n17", "telemetry") or ("gate", "node", "n17").
 

@@ -1,5 +1,6 @@
 """The questions people ask, answered from any store: what the HTTP API serves and the CLI prints."""
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable
 from typing import Literal, cast
@@ -13,11 +14,13 @@ from thermogate.core.errors import ConfigError
 from thermogate.core.model import Event, Status
 from thermogate.core.query import Device, Query, Ranked, Reduction, Series
 from thermogate.core.schema import MEASUREMENTS, Kind
-from thermogate.dashboard import export, fleet, job_answers
+from thermogate.dashboard import export, fleet, job_answers, paging, rankings
 from thermogate.dashboard.fleet import FleetRow
-from thermogate.dashboard.job_answers import JobQuestion
+from thermogate.dashboard.job_answers import JobPlace, JobQuestion
 from thermogate.dashboard.jobs import JobAnswer, JobRow
 from thermogate.dashboard.judge import DeviceState
+from thermogate.dashboard.present import Present, present
+from thermogate.dashboard.rankings import RANKINGS, Ranking, RankingName
 from thermogate.dashboard.settings import DashboardSettings
 from thermogate.dashboard.times import END_OF_TIME_NS
 
@@ -26,9 +29,16 @@ __all__ = ["Answers", "DeviceState", "FleetRow", "Info", "JobAnswer", "JobRow", 
 _DEVICE_RE = re.compile(r"(gpu|cpu)([A-Za-z0-9._-]{1,125})|(node)")
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400)
 
+_MANY = 1000
+"""Devices whose rows are put together in a thread."""
+
 
 class Info(msgspec.Struct, frozen=True, kw_only=True):
-    """What runs here. `counters` are the collector's: stored, quarantined and so on."""
+    """What runs here. `counters` are the collector's: stored, quarantined and so on.
+
+    `broker_url` and `store` are empty for who may only read; `session` says that a browser asked which
+    is logged in.
+    """
 
     version: str
     now_ns: int
@@ -36,6 +46,7 @@ class Info(msgspec.Struct, frozen=True, kw_only=True):
     broker_url: str = ""
     store: str = ""
     counters: dict[str, int] = {}
+    session: bool = False
 
 
 class Answers:
@@ -56,7 +67,7 @@ class Answers:
     ) -> None:
         self.clock = clock
         self.settings = settings
-        self._query = query
+        self.query = query
         self._started_ns = clock.utc_ns()
         self._broker_url = broker_url
         self._store = store
@@ -75,14 +86,24 @@ class Answers:
 
     async def fleet(self) -> list[FleetRow]:
         """A row a device, those that need a person first."""
-        latest = await self._query.latest()
-        statuses = await self._query.statuses()
-        gates = await self._query.gates()
-        return fleet.rows(latest, statuses, gates, self.clock.utc_ns(), self.settings)
+        latest = await self.query.latest()
+        statuses = await self.query.statuses()
+        gates = await self.query.gates()
+        given = (latest, statuses, gates, self.clock.utc_ns(), self.settings)
+        # A fleet of thousands would hold up every other answer for a tenth of a second.
+        return await asyncio.to_thread(fleet.rows, *given) if len(latest) > _MANY else fleet.rows(*given)
+
+    async def present(self) -> Present:
+        """What other systems are told of the fleet now; put together in a thread, as it may be large."""
+        latest = await self.query.latest()
+        statuses = await self.query.statuses()
+        gates = await self.query.gates()
+        now_ns = self.clock.utc_ns()
+        return await asyncio.to_thread(present, latest, statuses, gates, now_ns, self.settings)
 
     async def nodes(self) -> list[Status]:
         """The newest status of each node, in natural order."""
-        return sorted(await self._query.statuses(), key=lambda status: fleet.natural(status.node))
+        return sorted(await self.query.statuses(), key=lambda status: fleet.by_name(status.node))
 
     async def series(
         self,
@@ -93,11 +114,11 @@ class Answers:
         step_ns: int | None = None,
     ) -> list[Series]:
         """Fields of a device over a range; without a step, one that gives about `chart_points`."""
-        _check_range(start_ns, end_ns)
+        check_range(start_ns, end_ns)
         for field in fields:
             _check_field(device.kind, field)
         step_ns = self._step(end_ns - start_ns, step_ns)
-        return await self._query.series(device, fields, start_ns=start_ns, end_ns=end_ns, step_ns=step_ns)
+        return await self.query.series(device, fields, start_ns=start_ns, end_ns=end_ns, step_ns=step_ns)
 
     async def top(
         self,
@@ -111,18 +132,41 @@ class Answers:
         largest: bool = True,
     ) -> list[Ranked]:
         """The devices with the largest (or smallest) mean, min or max of a field over a range."""
-        _check_range(start_ns, end_ns)
-        _check_field(kind, field)
-        return await self._query.top(
-            kind, field, start_ns=start_ns, end_ns=end_ns, limit=limit, by=by, largest=largest
-        )
+        return await self.ranked(kind, Ranking("", "", field, by, largest), start_ns, end_ns, limit)
+
+    async def ranking(
+        self, kind: Kind, ranking: RankingName, start_ns: int, end_ns: int, limit: int = 10
+    ) -> list[Ranked]:
+        """The first devices of a ranking that has a name."""
+        return await self.ranked(kind, RANKINGS[ranking], start_ns, end_ns, limit)
+
+    async def ranked(
+        self, kind: Kind, ranking: Ranking, start_ns: int, end_ns: int, limit: int
+    ) -> list[Ranked]:
+        """The first devices of a ranking, equal values in the order of their names."""
+        check_range(start_ns, end_ns)
+        if ranking.field:
+            _check_field(kind, ranking.field)
+            found = await self.query.top(
+                kind,
+                ranking.field,
+                start_ns=start_ns,
+                end_ns=end_ns,
+                limit=limit,
+                by=ranking.by,
+                largest=ranking.largest,
+            )
+        else:
+            most = self.settings.ranking_events
+            found = await rankings.collapses(self.query, kind, start_ns, end_ns, most)
+        return sorted(found, key=lambda one: rankings.order(one, largest=ranking.largest))[:limit]
 
     async def events(
         self, start_ns: int, end_ns: int, node: str | None = None, limit: int = 1000
     ) -> list[Event]:
         """Newest first."""
-        _check_range(start_ns, end_ns)
-        return await self._query.events(start_ns=start_ns, end_ns=end_ns, node=node, limit=limit)
+        check_range(start_ns, end_ns)
+        return await self.query.events(start_ns=start_ns, end_ns=end_ns, node=node, limit=limit)
 
     async def jobs(
         self,
@@ -133,35 +177,39 @@ class Answers:
         node: str | None = None,
         by: Literal["job", "device"] = "job",
         limit: int = 100,
+        cursor: str | None = None,
         *,
         clip: bool = False,
     ) -> JobAnswer:
         """What jobs had, used and did, the one that began last first; see `JobQuestion`."""
-        _check_range(start_ns, end_ns)
         if limit < 1:
             raise ConfigError("limit: expected a whole number from 1")
+        asked = paging.question(("jobs", job, user, node, by, clip), start_ns, end_ns, limit, cursor)
+        check_range(asked.start_ns, asked.end_ns)
         question = JobQuestion(
-            start_ns=start_ns,
-            end_ns=end_ns,
+            start_ns=asked.start_ns,
+            end_ns=asked.end_ns,
             job=job,
             user=user,
             node=node,
             by_device=by == "device",
             clip=clip,
             limit=limit,
+            after=asked.after(JobPlace),
         )
-        return await job_answers.answer(self._query, question, self.clock.utc_ns(), self.settings)
+        found = await job_answers.answer(self.query, question, self.clock.utc_ns(), self.settings)
+        return JobAnswer(found.rows, found.left_out, asked.cursor(found.last) if found.last else None)
 
     async def gates(self) -> list[GateDecision]:
         """The newest decision of each target, expired ones included."""
-        return await self._query.gates()
+        return await self.query.gates()
 
     async def decisions(
         self, start_ns: int, end_ns: int, target: str | None = None, limit: int = 1000
     ) -> list[GateDecision]:
         """Every decision issued in the range, newest first."""
-        _check_range(start_ns, end_ns)
-        return await self._query.decisions(start_ns=start_ns, end_ns=end_ns, target=target, limit=limit)
+        check_range(start_ns, end_ns)
+        return await self.query.decisions(start_ns=start_ns, end_ns=end_ns, target=target, limit=limit)
 
     def export(
         self,
@@ -177,10 +225,10 @@ class Answers:
         `device` is a kind and number ("gpu0"), or "node". The rows of the agents themselves only with
         `agent`.
         """
-        _check_range(start_ns, end_ns)
+        check_range(start_ns, end_ns)
         if device is not None:
             parse_device(node or "", device)
-        chunks = self._query.samples(start_ns=start_ns, end_ns=end_ns, node=node, device=device)
+        chunks = self.query.samples(start_ns=start_ns, end_ns=end_ns, node=node, device=device)
         return export.csv(chunks, agent=agent)
 
     def _step(self, range_ns: int, asked_ns: int | None) -> int:
@@ -201,7 +249,8 @@ def parse_device(node: str, text: str) -> Device:
     return Device(node, cast("Kind", match[1] or match[3]), match[2] or "")
 
 
-def _check_range(start_ns: int, end_ns: int) -> None:
+def check_range(start_ns: int, end_ns: int) -> None:
+    """Raises ConfigError for a range that ends before it begins."""
     if start_ns >= end_ns:
         raise ConfigError("from: expected a time before `to`")
 

@@ -1,23 +1,36 @@
-"""The HTTP API: every answer under a path of /api/v1, as JSON or CSV. docs/api.md lists it."""
+"""The HTTP API: every answer under a path of /api/v1, as JSON or CSV. `routes` lists it."""
 
 from contextlib import aclosing
-from typing import Literal, cast, get_args
+from typing import Literal, TypeVar, get_args
 
 import msgspec
 from aiohttp import web
 
+from thermogate.core.errors import ConfigError
 from thermogate.core.query import Reduction
 from thermogate.core.schema import Kind
-from thermogate.dashboard import fleet
+from thermogate.dashboard import admission, fleet, openapi
 from thermogate.dashboard.answers import Answers, parse_device
+from thermogate.dashboard.judge import DeviceState
+from thermogate.dashboard.pages import Pages
+from thermogate.dashboard.paging import Page
 from thermogate.dashboard.params import Params
-from thermogate.dashboard.responses import PREFIX, Handler, as_json, polled, send_csv, tagged
-from thermogate.dashboard.times import END_OF_TIME_NS
+from thermogate.dashboard.rankings import RANKINGS, Ranking, RankingName
+from thermogate.dashboard.responses import (
+    Handler,
+    as_json,
+    next_link,
+    polled,
+    send_csv,
+    tagged,
+)
+from thermogate.dashboard.routes import PREFIX, ROUTES
 
-MOST_ROWS = 10_000
-"""Rows of a list at most, so that one question cannot fill the memory; an export has no limit."""
+_KINDS: tuple[Kind, ...] = ("gpu", "cpu")
+_ORDERS: tuple[fleet.Order, ...] = get_args(fleet.Order)
+_BY: tuple[Literal["job", "device"], ...] = ("job", "device")
 
-_RANGE = ("from", "to")
+T = TypeVar("T")
 
 
 class Api:
@@ -25,6 +38,8 @@ class Api:
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
+        self._pages = Pages(answers)
+        self._document = openapi.document()
 
     def routes(self) -> list[web.RouteDef]:
         """Everything but the stream."""
@@ -39,69 +54,93 @@ class Api:
             "gates": self.gates,
             "decisions": self.decisions,
             "export": self.export,
+            "openapi.json": self.openapi,
         }
         return [web.get(f"{PREFIX}/{name}", handler) for name, handler in handlers.items()]
 
     async def info(self, request: web.Request) -> web.Response:
-        """What runs here."""
+        """What runs here; where its data is, which may name paths and servers, for admins."""
         self._params(request)
-        return as_json(self._answers.info())
+        admitted = admission.of(request)
+        info = msgspec.structs.replace(self._answers.info(), session=admitted.session)
+        if admitted.scope != "admin":
+            info = msgspec.structs.replace(info, broker_url="", store="")
+        return as_json(info)
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        """What can be asked."""
+        self._params(request)
+        return polled(request, self._document)
 
     async def fleet(self, request: web.Request) -> web.Response:
         """A row a device. The tag is weak: the ages of samples do not count as a change."""
-        self._params(request)
-        rows = await self._answers.fleet()
-        return tagged(request, f'W/"{fleet.digest(rows)}"', lambda: msgspec.json.encode(rows))
+        params = self._params(request)
+        which = fleet.Filter(
+            params.glob("node"),
+            params.choice("state", get_args(DeviceState)),
+            params.choice("kind", _KINDS),
+        )
+        order = params.choice("order", _ORDERS) or "urgency"
+        page = await self._pages.fleet(which, order, params.integer("limit"), params.cursor())
+        tag = f'W/"{fleet.digest(page.rows)}{"-" if page.next else ""}"'
+        answer = _shape(page, params)
+        return tagged(request, tag, lambda: msgspec.json.encode(answer), next_link(request, page.next))
 
     async def nodes(self, request: web.Request) -> web.Response:
         """The newest status of each node."""
-        self._params(request)
-        return polled(request, await self._answers.nodes())
+        params = self._params(request)
+        page = await self._pages.nodes(params.integer("limit"), params.cursor())
+        return polled(request, _shape(page, params), next_link(request, page.next))
 
     async def series(self, request: web.Request) -> web.Response:
         """Fields of a device over a range."""
-        params = self._params(request, "node", "device", "fields", *_RANGE, "step")
+        params = self._params(request)
         params.required("node")
         device = parse_device(params.name("node") or "", params.required("device"))
         fields = tuple(params.required("fields").split(","))
-        start_ns, end_ns = params.time("from", "15m"), params.time("to", "now")
+        start_ns, end_ns = params.time("from"), params.time("to")
         return as_json(await self._answers.series(device, fields, start_ns, end_ns, params.duration("step")))
 
     async def top(self, request: web.Request) -> web.Response:
-        """Devices ranked by a field."""
-        params = self._params(request, "kind", "field", *_RANGE, "limit", "by", "largest")
-        ranked = await self._answers.top(
-            cast("Kind", params.choice("kind", ("gpu", "cpu"), "gpu")),
-            params.required("field"),
-            params.time("from", "15m"),
-            params.time("to", "now"),
-            params.integer("limit", 10, MOST_ROWS),
-            cast("Reduction", params.choice("by", get_args(Reduction), "mean")),
-            largest=params.boolean("largest", default=True),
+        """Devices ranked by a field, or by a ranking that has a name."""
+        params = self._params(request)
+        page = await self._pages.top(
+            params.choice("kind", _KINDS) or "gpu",
+            _ranking(params),
+            params.time("from"),
+            params.time("to"),
+            params.integer("limit") or 1,
+            params.cursor(),
         )
-        return as_json(ranked)
+        return as_json(_shape(page, params), next_link(request, page.next))
 
     async def events(self, request: web.Request) -> web.Response:
         """What began and ended, newest first."""
-        params = self._params(request, *_RANGE, "node", "limit")
-        start_ns, end_ns = params.time("from", "24h"), params.time("to", "now")
-        limit = params.integer("limit", 1000, MOST_ROWS)
-        return polled(request, await self._answers.events(start_ns, end_ns, params.name("node"), limit))
+        params = self._params(request)
+        page = await self._pages.events(
+            params.time("from"),
+            params.time("to"),
+            params.name("node"),
+            params.integer("limit") or 1,
+            params.cursor(),
+        )
+        return polled(request, _shape(page, params), next_link(request, page.next))
 
     async def jobs(self, request: web.Request) -> web.Response:
         """What jobs had, used and did."""
-        params = self._params(request, *_RANGE, "job", "user", "node", "by", "clip", "limit")
-        rows = await self._answers.jobs(
-            params.time("from", "24h"),
-            params.time("to", "now"),
+        params = self._params(request)
+        found = await self._answers.jobs(
+            params.time("from"),
+            params.time("to"),
             params.text("job"),
             params.text("user"),
             params.name("node"),
-            cast("Literal['job', 'device']", params.choice("by", ("job", "device"), "job")),
-            params.integer("limit", 100, MOST_ROWS),
-            clip=params.boolean("clip", default=False),
+            params.choice("by", _BY) or "job",
+            params.integer("limit") or 1,
+            params.cursor(),
+            clip=params.boolean("clip"),
         )
-        return as_json(rows)
+        return as_json(found, next_link(request, found.next))
 
     async def gates(self, request: web.Request) -> web.Response:
         """The newest decision of each target."""
@@ -110,24 +149,44 @@ class Api:
 
     async def decisions(self, request: web.Request) -> web.Response:
         """Every decision, newest first."""
-        params = self._params(request, *_RANGE, "target", "limit")
-        start_ns, end_ns = params.time("from", "24h"), params.time("to", "now")
-        limit = params.integer("limit", 1000, MOST_ROWS)
-        return polled(request, await self._answers.decisions(start_ns, end_ns, params.name("target"), limit))
+        params = self._params(request)
+        page = await self._pages.decisions(
+            params.time("from"),
+            params.time("to"),
+            params.name("target"),
+            params.integer("limit") or 1,
+            params.cursor(),
+        )
+        return polled(request, _shape(page, params), next_link(request, page.next))
 
     async def export(self, request: web.Request) -> web.StreamResponse:
         """Samples as CSV, sent while they are read."""
-        params = self._params(request, "node", "device", *_RANGE, "agent", "format")
-        params.choice("format", ("csv",), "csv")
+        params = self._params(request)
+        params.choice("format", ("csv",))
         pieces = self._answers.export(
             params.name("node"),
-            params.name("device"),
-            params.time("from", "0"),
-            params.time("to", str(END_OF_TIME_NS)),
-            agent=params.boolean("agent", default=False),
+            params.text("device"),
+            params.time("from"),
+            params.time("to"),
+            agent=params.boolean("agent"),
         )
         async with aclosing(pieces):
             return await send_csv(request, pieces)
 
-    def _params(self, request: web.Request, *known: str) -> Params:
-        return Params(request.query, known, self._answers.clock.utc_ns())
+    def _params(self, request: web.Request) -> Params:
+        return Params(request.query, ROUTES[request.path].parameters, self._answers.clock.utc_ns())
+
+
+def _shape(page: Page[T], params: Params) -> Page[T] | tuple[T, ...]:
+    """A list, as long as nobody asks for a page."""
+    return page if params.boolean("paged") else page.rows
+
+
+def _ranking(params: Params) -> Ranking:
+    named: RankingName | None = params.choice("ranking", get_args(RankingName))
+    if named is None:
+        by: Reduction = params.choice("by", get_args(Reduction)) or "mean"
+        return Ranking("", "", params.required("field"), by, params.boolean("largest"))
+    if params.given("field", "by", "largest"):
+        raise ConfigError(f"ranking: {named} has its own field, by and largest: leave them out")
+    return RANKINGS[named]

@@ -2,7 +2,9 @@
 
 import errno
 import os
+import ssl
 from contextlib import AsyncExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -10,25 +12,40 @@ from aiohttp import web
 
 from thermogate.core.errors import UnavailableError
 from thermogate.dashboard import page
+from thermogate.dashboard.access import Access
 from thermogate.dashboard.answers import Answers
 from thermogate.dashboard.api import Api
 from thermogate.dashboard.feed import Feed
-from thermogate.dashboard.responses import PREFIX, errors_as_json
+from thermogate.dashboard.hosts import check_exposure
+from thermogate.dashboard.login import Login
+from thermogate.dashboard.prometheus import Prometheus
+from thermogate.dashboard.responses import MOST_BODY_BYTES, errors_as_json
+from thermogate.dashboard.routes import PREFIX
 from thermogate.dashboard.settings import DashboardSettings, split_listen
 from thermogate.dashboard.stream import Stream
+from thermogate.dashboard.tls import ServerTls
+from thermogate.dashboard.token_file import TokenFile
 
 _SHUTDOWN_S = 0.5
 """What an answer in progress has to end once the streams are closed; Ctrl-C has 2 s in all."""
 
+_MOST_LINE, _MOST_FIELD, _MOST_HEADERS = 64 * 1024, 32 * 1024, 64
+"""What is read of a request at all: more than is answered, so that what is too long is told as JSON."""
 
-def create_app(answers: Answers, settings: DashboardSettings, feed: Feed) -> web.Application:
+
+def create_app(
+    answers: Answers, settings: DashboardSettings, feed: Feed, tokens: TokenFile | None
+) -> web.Application:
     """The page, its files and the API. Its stream is live while `feed.run()` runs."""
-    app = web.Application(middlewares=[errors_as_json])
+    access = Access(settings, answers.clock, tokens)
+    app = web.Application(middlewares=[errors_as_json, access.middleware()], client_max_size=MOST_BODY_BYTES)
     app.on_response_prepare.append(page.add_security_headers)
     app.router.add_get("/", page.index)
+    app.router.add_routes(Login(access).routes())
     app.router.add_static("/static", page.STATIC)
     app.router.add_get("/plotly.min.js", page.Plotly().handle)
     app.router.add_routes(Api(answers).routes())
+    app.router.add_get("/metrics", Prometheus(answers, settings).handle)
     app.router.add_get(f"{PREFIX}/stream", Stream(feed, answers.clock, settings.heartbeat_s).handle)
     return app
 
@@ -36,8 +53,9 @@ def create_app(answers: Answers, settings: DashboardSettings, feed: Feed) -> web
 class Dashboard:
     """Serves while its block lasts: `async with Dashboard(answers, settings) as dashboard`.
 
-    Entering raises ConfigError when `settings.listen` is not HOST:PORT and UnavailableError when
-    nothing can listen there. Pages are live while `run` runs, in the caller's task group.
+    Entering raises ConfigError when `settings.listen` is not HOST:PORT or open to strangers, or when
+    tokens or certificate cannot be read, and UnavailableError when nothing can listen there.
+    Pages are live while `run` runs, in the caller's task group.
     """
 
     def __init__(self, answers: Answers, settings: DashboardSettings) -> None:
@@ -50,14 +68,23 @@ class Dashboard:
 
     async def __aenter__(self) -> Self:
         host, port = split_listen(self._settings.listen)
+        check_exposure(self._settings)
         async with AsyncExitStack() as stack:
-            app = create_app(self._answers, self._settings, self._feed)
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+            tls = ServerTls(self._settings).open() if self._settings.cert_file else None
+            app = create_app(self._answers, self._settings, self._feed, _tokens(self._settings))
+            runner = web.AppRunner(
+                app,
+                access_log=None,
+                shutdown_timeout=_SHUTDOWN_S,
+                max_line_size=_MOST_LINE,
+                max_field_size=_MOST_FIELD,
+                max_headers=_MOST_HEADERS,
+            )
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
-            await _listen(runner, host, port)
+            await _listen(runner, host, port, tls)
             stack.callback(self._feed.close)
-            self.url = _url(host, runner.addresses[0][1])
+            self.url = _url("https" if tls else "http", host, runner.addresses[0][1])
             self._stack = stack.pop_all()
         return self
 
@@ -71,9 +98,17 @@ class Dashboard:
         await self._feed.run()
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+def _tokens(settings: DashboardSettings) -> TokenFile | None:
+    if not settings.tokens_file:
+        return None
+    tokens = TokenFile(Path(settings.tokens_file))
+    tokens.load()
+    return tokens
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int, tls: ssl.SSLContext | None) -> None:
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, host, port, ssl_context=tls).start()
     except OSError as err:
         where = f"{host}:{port}"
         if err.errno == errno.EADDRINUSE:
@@ -83,5 +118,5 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
         raise UnavailableError(f"cannot listen on {where}: {os.strerror(err.errno or 0)}") from err
 
 
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+def _url(scheme: str, host: str, port: int) -> str:
+    return f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"

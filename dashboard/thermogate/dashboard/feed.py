@@ -2,19 +2,22 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import msgspec
 
 from thermogate.core.clock import NS
 from thermogate.core.errors import StoreError
-from thermogate.dashboard import fleet
 from thermogate.dashboard.answers import Answers
+from thermogate.dashboard.changes import Told
+from thermogate.dashboard.fleet import FleetRow
 from thermogate.dashboard.settings import DashboardSettings
 from thermogate.dashboard.times import END_OF_TIME_NS
 
 _LIST_LIMIT = 1000
+_MOST_CHANGES = 10
+"""That wait for a client: as long as the whole fleet, which is then told instead."""
 
 
 def message(event: str, data: object) -> bytes:
@@ -23,22 +26,35 @@ def message(event: str, data: object) -> bytes:
 
 
 class Mailbox:
-    """What waits for one client. However slow it is, this holds one state and `backlog` items.
+    """What waits for one client. However slow it is, this holds a few changes and `backlog` items.
 
-    A newer state (fleet or problem) replaces one that was not taken; items that do not fit make way
-    for one `missed`, after which the client fetches the lists again.
+    A client that has not taken the changes gets the whole fleet instead (`whole()`, empty while it is not
+    known); items that do not fit make way for one `missed`, after which it fetches the lists again.
     """
 
-    def __init__(self, backlog: int) -> None:
+    def __init__(self, backlog: int, whole: Callable[[], bytes]) -> None:
         self._backlog = backlog
-        self._state: bytes | None = None
+        self._whole = whole
+        self._behind = True
+        self._changes: list[bytes] = []
+        self._problem = b""
         self._items: deque[bytes] = deque()
         self._arrived = asyncio.Event()
         self.closed = False
 
-    def put_state(self, state: bytes) -> None:
-        """Replace the state that waits."""
-        self._state = state
+    def put_changes(self, changes: bytes) -> None:
+        """Add what leads from the state before to the present one."""
+        self._problem = b""
+        if not self._behind:
+            self._changes.append(changes)
+        if len(self._changes) > _MOST_CHANGES:
+            self._behind = True
+            self._changes.clear()
+        self._arrived.set()
+
+    def put_problem(self, problem: bytes) -> None:
+        """The state is of the past until the next changes."""
+        self._problem = problem
         self._arrived.set()
 
     def put_items(self, items: Iterable[bytes]) -> None:
@@ -59,10 +75,17 @@ class Mailbox:
         """All that waits, once there is something; empty when closed."""
         await self._arrived.wait()
         self._arrived.clear()
-        taken = (self._state or b"") + b"".join(self._items)
-        self._state = None
+        if self.closed:
+            return b""
+        if self._behind:
+            whole = self._whole()
+            self._behind = not whole
+            self._changes = [whole]
+        taken = b"".join((*self._changes, self._problem, *self._items))
+        self._changes.clear()
+        self._problem = b""
         self._items.clear()
-        return b"" if self.closed else taken
+        return taken
 
 
 class Feed:
@@ -75,18 +98,21 @@ class Feed:
         self._mailboxes: set[Mailbox] = set()
         self._wanted = asyncio.Event()
         self._closed = False
-        self._state: bytes | None = None
+        self._told: Told | None = None
+        self._whole = b""
+        self._problem = b""
         self._known: frozenset[bytes] | None = None
-        self._digest = ""
 
     @contextmanager
     def listen(self) -> Iterator[Mailbox]:
         """A mailbox that is filled until the block ends; the present state is in it at once."""
-        mailbox = Mailbox(self._settings.client_backlog)
+        mailbox = Mailbox(self._settings.client_backlog, self._present)
         if self._closed:
             mailbox.close()
-        if self._state is not None:
-            mailbox.put_state(self._state)
+        if self._problem:
+            mailbox.put_problem(self._problem)
+        elif self._told is not None:
+            mailbox.put_changes(b"")
         self._mailboxes.add(mailbox)
         self._wanted.set()
         try:
@@ -112,9 +138,9 @@ class Feed:
                 async with asyncio.timeout(self._settings.store_timeout_s):
                     await self._poll()
             except StoreError as err:
-                self._problem(str(err))
+                self._problem_of(str(err))
             except TimeoutError:
-                self._problem(f"the store has not answered for {self._settings.store_timeout_s:g} s")
+                self._problem_of(f"the store has not answered for {self._settings.store_timeout_s:g} s")
             await self._clock.sleep_until(due_s)
 
     async def _poll(self) -> None:
@@ -126,10 +152,24 @@ class Feed:
         self._publish_new(
             {message("event", e): None for e in events} | {message("decision", d): None for d in decisions}
         )
-        digest = fleet.digest(rows)
-        if digest != self._digest:
-            self._digest = digest
-            self._publish_state(message("fleet", {"now_ns": now_ns, "rows": rows}))
+        self._publish_rows(rows, now_ns)
+
+    def _publish_rows(self, rows: list[FleetRow], now_ns: int) -> None:
+        """Also when nothing has changed, but was not known before or could not be."""
+        self._told, first = self._told or Told(), self._told is None
+        changes = self._told.update(rows, now_ns, force=first or bool(self._problem))
+        if changes is None:
+            return
+        self._whole = self._problem = b""
+        body = message("changes", changes)
+        for mailbox in self._mailboxes:
+            mailbox.put_changes(body)
+
+    def _present(self) -> bytes:
+        """The whole fleet, encoded once for all who need it."""
+        if not self._whole and self._told is not None:
+            self._whole = message("fleet", self._told.whole())
+        return self._whole
 
     def _publish_new(self, found: dict[bytes, None]) -> None:
         """Send what the last poll had not; the first poll only takes note of what there is."""
@@ -139,17 +179,13 @@ class Feed:
                 mailbox.put_items(new)
         self._known = frozenset(found)
 
-    def _publish_state(self, state: bytes) -> None:
-        self._state = state
+    def _problem_of(self, text: str) -> None:
+        self._problem = message("problem", {"now_ns": self._clock.utc_ns(), "error": text})
         for mailbox in self._mailboxes:
-            mailbox.put_state(state)
-
-    def _problem(self, text: str) -> None:
-        self._digest = ""
-        self._publish_state(message("problem", {"now_ns": self._clock.utc_ns(), "error": text}))
+            mailbox.put_problem(self._problem)
 
     def _forget(self) -> None:
         """Nobody listens: what is known will be old when somebody does."""
-        self._state = None
+        self._told = None
+        self._whole = self._problem = b""
         self._known = None
-        self._digest = ""

@@ -1,9 +1,11 @@
 """The fleet now: one row a device, and which of them need a person first. Pure functions."""
 
+import functools
 import hashlib
 import re
 from collections.abc import Iterable
-from typing import cast
+from fnmatch import fnmatchcase
+from typing import Literal, cast
 
 import msgspec
 
@@ -48,6 +50,27 @@ class FleetRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     assumed: tuple[str, ...] = ()
 
 
+Order = Literal["urgency", "place"]
+Place = tuple[DeviceState, str, Kind, str]
+"""State, node, kind and device of a row."""
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """Which rows: of nodes whose name is so (* and ? stand for others), in a state, of a kind; None: all."""
+
+    node: str | None = None
+    state: DeviceState | None = None
+    kind: Kind | None = None
+
+    def passes(self, row: FleetRow) -> bool:
+        """Whether the row is one of them."""
+        return (
+            self.state in (None, row.state)
+            and self.kind in (None, row.kind)
+            and (self.node is None or fnmatchcase(row.node, self.node))
+        )
+
+
 def rows(
     latest: Iterable[Point],
     statuses: Iterable[Status],
@@ -74,7 +97,8 @@ def rows(
         for device in seen.keys() | infos.keys()
     )
     kept = (one for one in found if not forgotten(one, now_ns, settings))
-    return sorted((_row(one, now_ns, settings) for one in kept), key=_order)
+    made = [_row(one, now_ns, settings) for one in kept]
+    return sorted(made, key=lambda row: sort_key(place(row), "urgency"))
 
 
 def digest(fleet: Iterable[FleetRow]) -> str:
@@ -88,9 +112,27 @@ def digest(fleet: Iterable[FleetRow]) -> str:
     return said.hexdigest()
 
 
+@functools.lru_cache(maxsize=65_536)
+def by_name(text: str) -> tuple[list[str | int], str]:
+    """Sort key that reads numbers as numbers, gpu2 before gpu10, and is different for any two names."""
+    return natural(text), text
+
+
 def natural(text: str) -> list[str | int]:
     """Sort key that reads numbers as numbers: gpu2 before gpu10."""
     return [int(part) if n % 2 else part for n, part in enumerate(re.split("([0-9]+)", text))]
+
+
+def place(row: FleetRow) -> Place:
+    """What a row sorts by."""
+    return row.state, row.node, row.kind, row.device
+
+
+def sort_key(place: Place, order: Order) -> tuple[object, ...]:
+    """By how urgent a row is, or only by where its device is; different for any two devices."""
+    state, node, kind, device = place
+    rank = URGENCY[state] if order == "urgency" else 0
+    return rank, by_name(node), kind != "gpu", kind, by_name(device)
 
 
 def _newest(points: Iterable[Point]) -> dict[str, int]:
@@ -98,10 +140,6 @@ def _newest(points: Iterable[Point]) -> dict[str, int]:
     for point in points:
         newest[point.node] = max(newest.get(point.node, 0), point.time_ns)
     return newest
-
-
-def _order(row: FleetRow) -> tuple[int, list[str | int], bool, list[str | int]]:
-    return URGENCY[row.state], natural(row.node), row.kind != "gpu", natural(row.device)
 
 
 def _row(seen: Seen, now_ns: int, settings: DashboardSettings) -> FleetRow:

@@ -11,19 +11,23 @@ from thermogate.core.model import Event
 from thermogate.core.query import Query
 from thermogate.dashboard import job_spans, jobs
 from thermogate.dashboard.job_spans import JobSpan
-from thermogate.dashboard.jobs import JobAnswer
+from thermogate.dashboard.jobs import JobRow
 from thermogate.dashboard.settings import DashboardSettings
 from thermogate.dashboard.times import END_OF_TIME_NS
 
 _PAGE = 5000
 _DAY_NS = 86_400 * NS
 
+JobPlace = tuple[int, str, str]
+"""What jobs are sorted by (`jobs.order_of`)."""
+
 
 class JobQuestion(msgspec.Struct, frozen=True, kw_only=True):
     """Which jobs: those on a device at some time of [start_ns, end_ns), the `limit` that began last.
 
     `job` is a name ("slurm:123") or a manager's id ("123"). With `node` only what they did on it
-    counts, with `clip` only what they did in the range; else the whole of every job.
+    counts, with `clip` only what they did in the range; else the whole of every job. `after` is the
+    place (`jobs.order_of`) of the last one of the page before.
     """
 
     start_ns: int
@@ -34,16 +38,29 @@ class JobQuestion(msgspec.Struct, frozen=True, kw_only=True):
     by_device: bool = False
     clip: bool = False
     limit: int = 100
+    after: JobPlace | None = None
 
 
-async def answer(query: Query, question: JobQuestion, now_ns: int, settings: DashboardSettings) -> JobAnswer:
+class Found(msgspec.Struct, frozen=True):
+    """`last` is the place of the last job looked at, when there are more; None at the end."""
+
+    rows: tuple[JobRow, ...]
+    left_out: tuple[str, ...]
+    last: JobPlace | None
+
+
+async def answer(query: Query, question: JobQuestion, now_ns: int, settings: DashboardSettings) -> Found:
     """A row a job, or a device of a job; raises ConfigError when the range holds too much."""
     statuses = await query.statuses()
     events, left_out = await _events(query, question, settings)
     spans = job_spans.spans(events, {status.node: status.online for status in statuses})
     wanted = [span for span in spans if _is_wanted(span, question)]
     counted = wanted if question.by_device else jobs.without_parts(wanted)
-    groups = jobs.groups(counted, by_device=question.by_device)[: question.limit]
+    ordered = jobs.groups(counted, by_device=question.by_device)
+    if question.after is not None:
+        ordered = [group for group in ordered if jobs.order_of(group) > question.after]
+    groups = ordered[: question.limit]
+    last = jobs.order_of(groups[-1]) if len(ordered) > len(groups) else None
     start_ns, end_ns = (question.start_ns, question.end_ns) if question.clip else (0, END_OF_TIME_NS)
     asked = [[jobs.asked(span, start_ns, end_ns, now_ns) for span in group] for group in groups]
     usages = iter(await query.usage([time for times in asked for time in times]))
@@ -60,7 +77,7 @@ async def answer(query: Query, question: JobQuestion, now_ns: int, settings: Das
         )
         for group, times in zip(groups, asked, strict=True)
     ]
-    return JobAnswer(tuple(row for row in rows if row.until_ns >= question.start_ns), left_out)
+    return Found(tuple(row for row in rows if row.until_ns >= question.start_ns), left_out, last)
 
 
 async def _events(

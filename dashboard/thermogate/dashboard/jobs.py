@@ -78,10 +78,14 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class JobAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The rows, without what is on the nodes `left_out`: they told more jobs than can be read."""
+    """The rows, without what is on the nodes `left_out`: they told more jobs than can be read.
+
+    `next` is the cursor of the rows after these, absent at the end.
+    """
 
     rows: tuple[JobRow, ...]
     left_out: tuple[str, ...] = ()
+    next: str | None = None
 
 
 def groups(spans: Iterable[JobSpan], *, by_device: bool) -> list[Group]:
@@ -92,7 +96,7 @@ def groups(spans: Iterable[JobSpan], *, by_device: bool) -> list[Group]:
     """
     found: dict[tuple[str, ...], Group] = defaultdict(list)
     runs: dict[tuple[str, str], tuple[int, float]] = {}
-    for number, span in enumerate(sorted(spans, key=lambda span: span.began_ns)):
+    for number, span in enumerate(sorted(spans, key=lambda span: (span.began_ns, label(span.device)))):
         key: tuple[str, ...] = (span.job,)
         if by_device:
             key = (span.job, str(number))
@@ -103,7 +107,13 @@ def groups(spans: Iterable[JobSpan], *, by_device: bool) -> list[Group]:
             runs[place] = run, max(end_ns, float("inf") if span.end_ns is None else span.end_ns)
             key = (*place, str(run))
         found[key].append(span)
-    return sorted(found.values(), key=lambda group: -group[0].began_ns)
+    return sorted(found.values(), key=order_of)
+
+
+def order_of(group: Group) -> tuple[int, str, str]:
+    """What groups are sorted by, different for any two of them."""
+    first = group[0]
+    return -first.began_ns, first.job, label(first.device)
 
 
 def without_parts(spans: Sequence[JobSpan]) -> list[JobSpan]:

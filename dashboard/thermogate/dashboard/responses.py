@@ -1,8 +1,8 @@
-"""How an answer becomes an HTTP response: JSON, tags for polling, CSV on its way, errors."""
+"""How an answer becomes an HTTP response: JSON, tags for polling, the next page, CSV on its way, errors."""
 
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -12,7 +12,11 @@ from thermogate.core.errors import ConfigError, StoreError
 
 log = logging.getLogger(__name__)
 
-PREFIX = "/api/v1"
+MOST_BODY_BYTES = 16 * 1024
+"""Only the login form has a body."""
+MOST_LINE_BYTES = 8 * 1024
+MOST_HEADER_BYTES = 16 * 1024
+"""As servers in front of one usually have them; a cursor is below 3 kB."""
 
 _COMPRESS_BYTES = 2048
 """Below this a compressed body is hardly smaller."""
@@ -22,29 +26,32 @@ _CSV_HEADERS = {
     "Content-Type": "text/csv; charset=utf-8",
     "Content-Disposition": 'attachment; filename="thermogate.csv"',
 }
+_HTTP_TEXTS = {404: "no such path", 413: "the body is too large"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Under the API every error is {"error": ...}: 400 for the caller, 503 for the store."""
-    if not request.path.startswith(PREFIX):
-        return await handler(request)
+    """Every error is {"error": ...}: 400 for the caller, 503 for the store."""
     try:
-        return await handler(request)
+        too_long = _too_long(request)
+        return await handler(request) if too_long is None else too_long
     except ConfigError as err:
-        return _error(400, str(err))
+        return error(400, str(err))
     except StoreError as err:
-        return _error(503, str(err))
-    except web.HTTPNotFound:
-        return _error(404, f"{request.path}: no such path")
+        return error(503, str(err))
     except web.HTTPMethodNotAllowed as err:
-        return _error(405, f"{err.method}: expected GET")
+        allowed = ", ".join(sorted(err.allowed_methods))
+        return error(405, f"{err.method}: expected {allowed}", {"Allow": allowed})
+    except web.HTTPError as err:
+        return error(err.status, f"{request.path[:200]}: {_HTTP_TEXTS.get(err.status, err.reason)}")
 
 
 async def send_csv(request: web.Request, pieces: AsyncIterator[str]) -> web.StreamResponse:
     """Send pieces of CSV while they are read; raises StoreError only before the answer has begun."""
+    if request.method == "HEAD":
+        return web.Response(headers=_CSV_HEADERS)
     # The first piece is read before the answer begins, so that a store that cannot answer is a 503.
     first = await anext(pieces)
     response = web.StreamResponse(headers=_CSV_HEADERS)
@@ -63,26 +70,56 @@ async def send_csv(request: web.Request, pieces: AsyncIterator[str]) -> web.Stre
     return response
 
 
-def polled(request: web.Request, answer: Any) -> web.Response:
+def next_link(request: web.Request, cursor: str | None) -> dict[str, str]:
+    """The header that names the next page, as RFC 8288 has it; {} at the end."""
+    if cursor is None:
+        return {}
+    return {"Link": f'<{request.rel_url.update_query(cursor=cursor)}>; rel="next"'}
+
+
+def polled(request: web.Request, answer: Any, headers: Mapping[str, str] = {}) -> web.Response:
     """JSON with a tag of its bytes; 304 for a client that has them."""
     body = msgspec.json.encode(answer)
-    return tagged(request, f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"', lambda: body)
+    tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    return tagged(request, tag, lambda: body, headers)
 
 
-def tagged(request: web.Request, tag: str, body: Callable[[], bytes]) -> web.Response:
+def tagged(
+    request: web.Request, tag: str, body: Callable[[], bytes], headers: Mapping[str, str] = {}
+) -> web.Response:
     """JSON under a tag that the caller knows before the body is made."""
-    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    given = {"ETag": tag, "Cache-Control": "no-cache", **headers}
     if tag.removeprefix("W/") in request.headers.get("If-None-Match", ""):
-        return web.Response(status=304, headers=headers)
-    return _body(body(), headers)
+        return web.Response(status=304, headers=given)
+    return _body(body(), given)
 
 
-def as_json(answer: Any) -> web.Response:
+def as_json(answer: Any, headers: Mapping[str, str] = {}) -> web.Response:
     """JSON that is not worth keeping."""
-    return _body(msgspec.json.encode(answer), {"Cache-Control": "no-store"})
+    return _body(msgspec.json.encode(answer), {"Cache-Control": "no-store", **headers})
 
 
-def _body(body: bytes, headers: dict[str, str]) -> web.Response:
+def error(status: int, text: str, headers: Mapping[str, str] = {}) -> web.Response:
+    """{"error": text}."""
+    return web.Response(
+        status=status,
+        body=msgspec.json.encode({"error": text}),
+        content_type="application/json",
+        headers={"Cache-Control": "no-store", **headers},
+    )
+
+
+def _too_long(request: web.Request) -> web.Response | None:
+    if len(request.raw_path) > MOST_LINE_BYTES:
+        return error(414, f"a path with its parameters may have {MOST_LINE_BYTES} bytes")
+    if sum(len(name) + len(value) for name, value in request.raw_headers) > MOST_HEADER_BYTES:
+        return error(431, f"headers may have {MOST_HEADER_BYTES} bytes in all")
+    if (request.content_length or 0) > MOST_BODY_BYTES:
+        return error(413, f"a body may have {MOST_BODY_BYTES} bytes", {"Connection": "close"})
+    return None
+
+
+def _body(body: bytes, headers: Mapping[str, str]) -> web.Response:
     response = web.Response(
         body=body,
         content_type="application/json",
@@ -92,9 +129,3 @@ def _body(body: bytes, headers: dict[str, str]) -> web.Response:
     if len(body) > _COMPRESS_BYTES:
         response.enable_compression()
     return response
-
-
-def _error(status: int, text: str) -> web.Response:
-    return web.Response(
-        status=status, body=msgspec.json.encode({"error": text}), content_type="application/json"
-    )

@@ -1,5 +1,9 @@
 """Settings of the dashboard: where it listens and when a device needs a person."""
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from thermogate.core.config import Settings
 from thermogate.core.errors import ConfigError
 
@@ -8,7 +12,31 @@ class DashboardSettings(Settings, frozen=True):
     """Every threshold of the page and its API, with the reason for its default."""
 
     listen: str = "127.0.0.1:8420"
-    """HOST:PORT; loopback, because whoever can open it reads the whole fleet. Port 0: any free one."""
+    """HOST:PORT; loopback, because whoever can open it reads the whole fleet. Port 0: any free one. Beyond
+    loopback `tokens_file` and `cert_file` are needed, or the word of the settings that allow otherwise."""
+    tokens_file: str = ""
+    """Who may ask, as `thermogate tokens` keeps it; empty: whoever reaches it may. Read when it changes."""
+    cert_file: str = ""
+    """Certificate for https, with the authorities between it and the one that clients trust; empty: http."""
+    key_file: str = ""
+    """Its key, without a passphrase; empty: it stands in cert_file. Renewed files are taken at the next
+    connection, once they are good."""
+    allow_anonymous: bool = False
+    """Listen beyond loopback without tokens: whoever reaches the port reads the whole fleet."""
+    allow_plain_http: bool = False
+    """Listen beyond loopback without TLS, as behind a proxy that ends it: tokens can be read on the way."""
+    hosts: tuple[str, ...] = ()
+    """More names under which browsers may ask while there are no tokens. Addresses, localhost and the host
+    of `listen` may; any other name is refused, as it may be a foreign page's that was pointed here."""
+    session_h: Annotated[float, Meta(gt=0)] = 12.0
+    """How long a browser stays logged in: a working day. A token that is revoked ends it at once."""
+    auth_failures: Annotated[int, Meta(ge=1)] = 10
+    """Wrong tokens of one address, within `auth_window_s`, before its wrong ones are put off. A right one
+    always passes: with 256 bits nothing can be guessed, and neighbours behind one address must not shut
+    each other out."""
+    auth_window_s: Annotated[float, Meta(gt=0)] = 60.0
+    """A person who copied half of a token tries a few times a minute; a script that was not told of a new
+    one must not fill the log."""
     stale_after_s: float = 10.0
     """A device is stale past this: ten missed samples are no jitter, and fewer would flicker."""
     forget_offline_s: float = 86_400.0
@@ -35,6 +63,15 @@ class DashboardSettings(Settings, frozen=True):
     """Steps of a series when no step is asked for: about one for two pixels of a chart."""
     max_points: int = 20_000
     """Steps of a series at most, so that one question cannot fill the memory."""
+    dcgm_names: bool = True
+    """Tell /metrics also under the names of NVIDIA's DCGM exporter, so that boards made for it work. Switch
+    it off where that exporter is scraped too: each GPU would be counted twice. A scrape is 1.8 times as
+    large."""
+    ranking_devices: int = 200_000
+    """Devices of one ranking at most: 20,000 nodes with 8 GPUs and two CPUs."""
+    ranking_events: int = 200_000
+    """Beginnings of collapses that are read to rank devices by them at most: 8,000 devices with one an
+    hour each have as many in a day. Beyond it the answer asks for a narrower range."""
     job_look_back_days: float = 30.0
     """How long before a range a job may have begun, and how long after it its end may have been told,
     to be found; the embedded store keeps its samples as long."""

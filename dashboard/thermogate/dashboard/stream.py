@@ -6,7 +6,10 @@ from contextlib import suppress
 from aiohttp import web
 
 from thermogate.core.clock import Clock
+from thermogate.dashboard import admission
 from thermogate.dashboard.feed import Feed, Mailbox, message
+from thermogate.dashboard.params import Params
+from thermogate.dashboard.routes import ROUTES
 
 _HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -24,13 +27,17 @@ class Stream:
         self._heartbeat_s = heartbeat_s
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Send until the client goes or the dashboard closes."""
+        """Send until the client goes, its token is revoked or the dashboard closes."""
+        Params(request.query, ROUTES[request.path].parameters, self._clock.utc_ns())
         response = web.StreamResponse(headers=_HEADERS)
         await response.prepare(request)
+        if request.method == "HEAD":
+            return response
+        still_may = admission.of(request).still_may
         # A client that has gone is the usual end of a stream, not an error.
         with suppress(ConnectionResetError), self._feed.listen() as mailbox:
             await response.write(self._stamped("hello", heartbeat_s=self._heartbeat_s))
-            while not mailbox.closed:
+            while not mailbox.closed and still_may():
                 await response.write(await self._next(mailbox))
         return response
 

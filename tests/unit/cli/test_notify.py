@@ -131,3 +131,23 @@ def test_the_journal_is_known_by_standard_error_being_it():
     assert to_journal({"JOURNAL_STREAM": f"{now.st_dev}:{now.st_ino}"})
     assert not to_journal({"JOURNAL_STREAM": "1:1"})  # inherited, with the error output led elsewhere
     assert not to_journal({})
+
+
+async def test_a_beating_service_feeds_its_watchdog_for_as_long_as_its_loop_runs(systemd, tmp_path):
+    clock = FakeClock()
+    service = notifier(tmp_path, clock, WATCHDOG_USEC="3000000")
+    beating = asyncio.create_task(service.beat())
+    await clock.advance(3.0)
+    said = systemd.heard()
+    assert "READY=1" in said[0]
+    assert len([one for one in said if "WATCHDOG=1" in one]) == 4
+    clock.pass_time(30)  # and nobody ran
+    assert systemd.heard() == []
+    beating.cancel()
+
+
+async def test_how_a_service_ends_is_its_own_to_say(systemd, tmp_path):
+    stop = asyncio.Event()
+    stop.set()
+    await notifier(tmp_path, FakeClock()).stopping_at(stop, "storing what has come")
+    assert systemd.heard() == [{"STOPPING=1", "STATUS=storing what has come"}]

@@ -1,6 +1,7 @@
 """A broker that delivers what a test gives it, for what receives, acknowledges and publishes."""
 
 import asyncio
+from collections import deque
 
 from thermogate.core.errors import NotConnectedError
 from thermogate.core.model import Ack, Event
@@ -17,20 +18,21 @@ class FakeBroker:
         self.acked: list[Message] = []
         self.published: list[tuple[str, bytes]] = []
         self.waiting: list[asyncio.Future[None]] = []
-        self._queue: asyncio.Queue[Message] = asyncio.Queue()
+        self._queue: deque[Message] = deque()
+        self._arrived = asyncio.Event()
 
     def deliver(self, *messages: Message) -> None:
-        for message in messages:
-            self._queue.put_nowait(message)
+        self._queue.extend(messages)
+        self._arrived.set()
 
-    async def receive(self, limit: int) -> list[Message]:
-        messages = [await self._queue.get()]
-        while len(messages) < limit and not self._queue.empty():
-            messages.append(self._queue.get_nowait())
-        return messages
+    async def receive(self, limit: int, least: int = 1) -> list[Message]:
+        while len(self._queue) < least:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return [self._queue.popleft() for _ in range(min(limit, len(self._queue)))]
 
-    def ack(self, message: Message) -> None:
-        self.acked.append(message)
+    def ack(self, *messages: Message) -> None:
+        self.acked += messages
 
     def publish_soon(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[None]:
         if not self.connected:

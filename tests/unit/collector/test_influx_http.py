@@ -1,50 +1,24 @@
 """The HTTP that is spoken to InfluxDB, against a small server that records it.
 
-No InfluxDB 2.x can be installed where these tests run: for 2.x this shows what is sent, as its
-documentation asks for it, not that a 2.x server takes it.
+For 2.x and 3.x see `recorder`: what is sent is shown, not that a server takes it.
 """
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
-from tests.contract.making import NOW_NS, event, message, sample, write
+from tests.contract.making import GPU0, NOW_NS, event, message, sample, write
+from tests.unit.collector.recorder import Recorder
 from thermogate.collector.config import InfluxSettings
 from thermogate.collector.store.base import Batch, ThrottledError
 from thermogate.collector.store.influx import InfluxStore
-from thermogate.core.clock import SystemClock
+from thermogate.collector.store.resolution import Window
+from thermogate.core.clock import NS, SystemClock
 from thermogate.core.errors import ConfigError, RejectedError, StoreError
-
-
-class Recorder:
-    """Answers writes with `status`, `headers` and `text`, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.status, self.headers, self.text = 204, {}, ""
-        self.answer = '{"results":[{"statement_id":0}]}'
-        self.requests: list[tuple[str, dict[str, str], str, bytes]] = []
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        self.server = TestServer(app)
-
-    @property
-    def url(self) -> str:
-        return str(self.server.make_url(""))
-
-    def asked(self, path: str) -> list[tuple[dict[str, str], str, bytes]]:
-        return [rest for its_path, *rest in self.requests if its_path == path]  # type: ignore[misc]
-
-    async def _handle(self, request: web.Request) -> web.Response:
-        authorization = request.headers.get("Authorization", "")
-        self.requests.append((request.path, dict(request.query), authorization, await request.read()))
-        if request.path == "/ping":
-            return web.Response(status=204, headers={"X-Influxdb-Version": "v2.7.1"})
-        if request.path == "/query":
-            return web.Response(text=self.answer)
-        return web.Response(status=self.status, headers=self.headers, text=self.text)
+from thermogate.core.query import DeviceTime
 
 
 @pytest.fixture
@@ -79,7 +53,7 @@ async def test_v2_bucket_is_never_made_and_queries_are_influxql_with_the_token(
     server: Recorder, v2: InfluxStore
 ) -> None:
     async with v2:
-        assert v2.description == f"InfluxDB v2.7.1 at {server.url}, bucket"
+        assert v2.description == f"InfluxDB 2.7.1 at {server.url}, bucket"
         assert server.asked("/query") == []
         await v2.statuses()
     [(_, authorization, form)] = server.asked("/query")
@@ -92,6 +66,10 @@ async def test_v1_write_names_the_database_and_the_user(server: Recorder, tmp_pa
     settings = InfluxSettings(
         url=server.url, username="collector", password_file=str(tmp_path / "password"), database="tel"
     )
+    server.ping = {"X-Influxdb-Version": "1.8.10"}
+    rows = [["tel", "720h0m0s", True], ["1m", "1h0m0s", False], ["1h", "1h0m0s", False]]
+    columns = ["name", "duration", "default"]
+    server.answer = json.dumps({"results": [{"series": [{"columns": columns, "values": rows}]}]})
     async with InfluxStore(settings, SystemClock()) as store:
         await write(store, sample())
     [(params, authorization, body)] = server.asked("/write")
@@ -131,12 +109,63 @@ async def test_any_other_refusal_is_tried_again_and_says_why(
     assert not isinstance(caught.value, RejectedError)
 
 
-async def test_server_that_asks_to_be_left_alone_is(server: Recorder, v2: InfluxStore) -> None:
-    server.status, server.headers = 503, {"Retry-After": "7"}
+@pytest.mark.parametrize("status", [429, 503])
+async def test_server_that_asks_to_be_left_alone_is(server: Recorder, v2: InfluxStore, status: int) -> None:
+    server.status, server.headers = status, {"Retry-After": "7"}
     async with v2:
         with pytest.raises(ThrottledError) as caught:
             await write(v2, sample())
     assert caught.value.retry_after_s == 7
+
+
+async def test_v3_write_goes_to_its_own_endpoint_and_its_bad_lines_are_told(
+    server: Recorder, tmp_path: Path
+) -> None:
+    server.ping = {"X-Influxdb-Version": "3.4.1", "X-Influxdb-Build": "Core"}
+    server.answers["GET", "/api/v3/configure/database"] = (200, [{"iox::database": "tel"}])
+    (tmp_path / "token").write_text("apiv3_secret\n")
+    settings = InfluxSettings(url=server.url, database="tel", token_file=str(tmp_path / "token"))
+    async with InfluxStore(settings, SystemClock()) as store:
+        assert store.description == f"InfluxDB Core 3.4.1 at {server.url}, tel"
+        await write(store, sample())
+        [(params, authorization, body)] = server.asked("/api/v3/write_lp")
+        assert params == {"db": "tel", "precision": "nanosecond"}
+        assert authorization == "Token apiv3_secret"
+        assert body == message(sample())
+        lines = [{"original_line": "gpu", "line_number": n, "error_message": "no"} for n in (2, 3, 5, 8)]
+        server.status = 400
+        server.text = json.dumps({"error": "partial write of line protocol occurred", "data": lines})
+        with pytest.raises(
+            RejectedError, match="occurred: line 2: no; line 3: no; line 5: no and 1 more"
+        ) as caught:
+            await write(store, sample())
+        assert caught.value.stored
+
+
+async def test_v3_database_that_is_not_there_is_not_made_by_a_write(server: Recorder) -> None:
+    server.ping = {"X-Influxdb-Version": "3.4.1", "X-Influxdb-Build": "Core"}
+    server.answers["GET", "/api/v3/configure/database"] = (200, [{"iox::database": "tel_1m"}])
+    async with InfluxStore(InfluxSettings(url=server.url, database="tel"), SystemClock()) as store:
+        with pytest.raises(
+            StoreError, match=r"database tel does not exist \(run: thermogate collector setup\)"
+        ):
+            await write(store, sample())
+    assert server.asked("/api/v3/write_lp") == []
+
+
+async def test_v3_is_asked_one_statement_a_request_and_each_in_its_database(server: Recorder) -> None:
+    server.ping = {"X-Influxdb-Version": "3.4.1", "X-Influxdb-Build": "Core"}
+    server.answers["GET", "/api/v3/configure/database"] = (200, [{"iox::database": "tel"}])
+    async with InfluxStore(InfluxSettings(url=server.url, database="tel"), SystemClock()) as store:
+        time = DeviceTime(GPU0, NOW_NS - 60 * NS, NOW_NS)
+        assert await store.usage([time]) == [None]
+        await store.roll_up("1h", [Window(0, 3600 * NS)])
+        forms = [parse_qs(form.decode()) for _, _, form in server.asked("/query")]
+    assert all(";" not in form["q"][0] for form in forms)
+    assert {(form["db"][0], '"gpu_1m"' in form["q"][0]) for form in forms} >= {
+        ("tel", False),
+        ("tel_1m", True),
+    }
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.contract.making import decision, event, message, sample, status, stored
+from tests.contract.making import NOW_NS, decision, event, message, sample, status, stored
 from tests.contract.memory_store import MemoryStore
 from tests.fakes import FakeClock, settle
 from tests.unit.collector.fake_broker import FakeBroker, event_message, received, telemetry
@@ -35,8 +35,10 @@ class GatedStore(MemoryStore):
         self.open.set()
         self.poison = b"poison_w"
         self.takes_the_rest = False
+        self.begun: list[int] = []
 
     async def write(self, batch: Batch) -> None:
+        self.begun.append(len(batch.telemetry))
         await self.open.wait()
         sound = tuple(payload for payload in batch.telemetry if self.poison not in payload)
         if sound == batch.telemetry:
@@ -50,12 +52,12 @@ class GatedStore(MemoryStore):
 class Bench:
     """An Ingest with fakes on every side."""
 
-    def __init__(self, folder: Path, *, batch: int = 100) -> None:
-        given = CollectorSettings(batch=batch, retry_min_s=1, retry_max_s=8)
+    def __init__(self, folder: Path, *, batch: int = 100, gather_s: float = 0) -> None:
+        given = CollectorSettings(batch=batch, gather_s=gather_s, retry_min_s=1, retry_max_s=8)
         self.folder = folder
         self.broker = FakeBroker()
         self.store = GatedStore()
-        self.clock = FakeClock()
+        self.clock = FakeClock(NOW_NS)
         self.counters = Counters()
         self.acker = Acker(self.broker, given.ack_interval_s, self.clock, self.counters)
         quarantine = Quarantine(folder / "quarantine", 10**6, self.clock)
@@ -141,6 +143,68 @@ async def test_what_comes_during_a_write_is_the_next_batch_and_is_not_waited_for
     assert [len(batch.telemetry) for batch in bench.store.batches] == [1, 5]
     stop.set()
     await running
+
+
+async def test_second_write_begins_beside_the_first_only_with_a_whole_batch(tmp_path: Path) -> None:
+    bench, stop = Bench(tmp_path, batch=3), asyncio.Event()
+    running = asyncio.create_task(bench.ingest.run(stop))
+    bench.store.open.clear()
+    bench.broker.deliver(numbered(1))
+    await settle()
+    bench.broker.deliver(numbered(2), numbered(3))
+    await settle()
+    assert bench.store.begun == [1]
+    bench.broker.deliver(numbered(4), numbered(5))
+    await settle()
+    assert bench.store.begun == [1, 3]
+    bench.broker.deliver(*map(numbered, range(6, 12)))
+    await settle()
+    assert bench.store.begun == [1, 3], "two are enough"
+    bench.store.open.set()
+    stop.set()
+    await asyncio.wait_for(running, 5)
+    assert bench.store.begun[:3] == [1, 3, 3]
+    assert len(await stored(bench.store)) == 11
+
+
+async def test_writes_of_less_than_a_batch_keep_their_distance_and_the_first_waits_for_nothing(
+    tmp_path: Path,
+) -> None:
+    bench, stop = Bench(tmp_path, batch=3, gather_s=0.05), asyncio.Event()
+    running = asyncio.create_task(bench.ingest.run(stop))
+    bench.broker.deliver(numbered(1))
+    await settle()
+    assert bench.store.begun == [1]
+    bench.broker.deliver(numbered(2), numbered(3))
+    await settle()
+    assert bench.store.begun == [1]
+    await bench.clock.advance(0.06)
+    assert bench.store.begun == [1, 2]
+    bench.broker.deliver(*map(numbered, range(4, 8)))
+    await settle()
+    assert bench.store.begun == [1, 2, 3], "a whole batch waits for nothing"
+    stop.set()
+    await asyncio.wait_for(running, 5)
+    assert bench.store.begun == [1, 2, 3, 1]
+
+
+async def test_broker_is_acknowledged_in_the_order_of_arrival_whichever_write_ends_first(
+    tmp_path: Path,
+) -> None:
+    bench, stop = Bench(tmp_path, batch=2), asyncio.Event()
+    bench.store.fail = [StoreError("the first write fails")]
+    messages = [*map(numbered, range(3)), telemetry(b"rubbish"), *map(numbered, range(4, 9))]
+    running = asyncio.create_task(bench.ingest.run(stop))
+    bench.broker.deliver(*messages)
+    while len(bench.store.batches) < 2:
+        await asyncio.sleep(0.001)
+    assert bench.broker.acked == []
+    await bench.clock.advance(10)
+    while len(bench.broker.acked) < len(messages):
+        await asyncio.sleep(0.001)
+    assert bench.broker.acked == messages
+    stop.set()
+    await asyncio.wait_for(running, 5)
 
 
 async def test_batch_is_never_larger_than_its_setting(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -18,13 +19,13 @@ QUICK = DashboardSettings(listen="127.0.0.1:0", poll_s=0.02, heartbeat_s=0.2, st
 
 @asynccontextmanager
 async def serving(
-    query: FakeQuery, clock: Clock, settings: DashboardSettings = QUICK
+    query: FakeQuery, clock: Clock, settings: DashboardSettings = QUICK, **session: Any
 ) -> AsyncIterator[aiohttp.ClientSession]:
-    """A session whose paths are relative to the dashboard."""
+    """A session, made with these options, whose paths are relative to the dashboard."""
     answers = Answers(query, clock, settings, broker_url="mqtt://127.0.0.1:1883")
     async with Dashboard(answers, settings) as dashboard:
         running = asyncio.create_task(dashboard.run())
-        async with aiohttp.ClientSession(dashboard.url) as client:
+        async with aiohttp.ClientSession(dashboard.url, **session) as client:
             yield client
         running.cancel()
         with suppress(asyncio.CancelledError):

@@ -61,7 +61,13 @@ async def test_every_answer_can_be_read_back_as_what_it_was(client, path, of):
 @pytest.mark.parametrize(
     ("path", "error"),
     [
-        ("fleet?node=n1", "node: no such parameter: this path takes none"),
+        ("gates?node=n1", "node: no such parameter: this path takes none"),
+        ("fleet?node=a/b", "node: expected a name, with * for any characters and ? for one, not 'a/b'"),
+        ("fleet?state=warm", "state: expected repair or collapse or"),
+        ("fleet?cursor=abc", "cursor: expected one that an answer gave as its next"),
+        ("top", "field: missing"),
+        ("top?ranking=hottest&field=temp_c", "ranking: hottest has its own field, by and largest"),
+        ("top?ranking=coldest", "ranking: expected hottest or least-efficient or"),
         ("events?form=1h", "form: no such parameter: expected one of from, to, node, limit"),
         ("events?from=yesterday", "from: 'yesterday' is not a time: expected RFC 3339"),
         ("events?from=now", "from: expected a time before `to`"),
@@ -92,7 +98,27 @@ async def test_unknown_paths_and_methods_are_json_errors_too(client):
     async with client.get("/api/v1/fleets") as response:
         assert (response.status, await response.json()) == (404, {"error": "/api/v1/fleets: no such path"})
     async with client.post("/api/v1/fleet") as response:
-        assert (response.status, await response.json()) == (405, {"error": "POST: expected GET"})
+        assert (response.status, await response.json()) == (405, {"error": "POST: expected GET, HEAD"})
+        assert response.headers["Allow"] == "GET, HEAD"
+    async with client.get("/nothing") as response:
+        assert (response.status, await response.json()) == (404, {"error": "/nothing: no such path"})
+
+
+@pytest.mark.parametrize("size", [16_000, 60_000])
+async def test_what_is_too_long_is_a_json_error_too(client, size):
+    async with client.get(f"/api/v1/jobs?user={'a' * size}") as response:
+        assert (response.status, (await response.json())["error"][:6]) == (414, "a path")
+    headers = {f"X-{n}": "a" * (size // 3) for n in range(4)}
+    async with client.get("/api/v1/fleet", headers=headers) as response:
+        assert (response.status, (await response.json())["error"][:7]) == (431, "headers")
+    async with client.post("/login", data=b"token=" + b"a" * 2 * size) as response:
+        assert (response.status, (await response.json())["error"][:6]) == (413, "a body")
+
+
+async def test_head_is_answered_like_get_without_a_body(client):
+    for path in ("/", "/metrics", *(f"/api/v1/{name}" for name in (*LISTS, "export", "stream", "info"))):
+        async with client.head(path) as response:
+            assert (response.status, await response.read()) == (200, b""), path
 
 
 @pytest.mark.parametrize(

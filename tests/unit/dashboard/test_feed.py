@@ -52,27 +52,33 @@ async def taken(mailbox):
         return await mailbox.take()
 
 
-async def test_a_mailbox_keeps_only_the_newest_state():
-    mailbox = Mailbox(backlog=2)
-    mailbox.put_state(b"old ")
-    mailbox.put_state(b"new ")
+async def test_a_mailbox_begins_with_the_whole_and_goes_on_with_changes():
+    mailbox = Mailbox(2, lambda: b"whole ")
+    mailbox.put_changes(b"1 ")
     mailbox.put_items([b"a ", b"b "])
-    assert await taken(mailbox) == b"new a b "
+    assert await taken(mailbox) == b"whole a b "
+    mailbox.put_changes(b"2 ")
+    mailbox.put_changes(b"3 ")
+    assert await taken(mailbox) == b"2 3 "
 
 
-async def test_a_mailbox_that_overflows_holds_one_missed_and_no_more():
-    mailbox = Mailbox(backlog=2)
+async def test_a_mailbox_that_overflows_holds_the_whole_and_one_missed_and_no_more():
+    mailbox = Mailbox(2, lambda: b"whole ")
+    mailbox.put_changes(b"")
+    await taken(mailbox)
     for _ in range(1000):
         mailbox.put_items([b"x" * 1000])
-        mailbox.put_state(b"y" * 1000)
-    assert len(await taken(mailbox)) < 4000
+        mailbox.put_changes(b"y" * 1000)
+    said = await taken(mailbox)
+    assert said.startswith(b"whole ")
+    assert len(said) < 4000
     mailbox.put_items([b"a", b"b", b"c"])
     assert await taken(mailbox) == message("missed", {})
 
 
 async def test_a_closed_mailbox_lets_its_client_go():
-    mailbox = Mailbox(backlog=2)
-    mailbox.put_state(b"something")
+    mailbox = Mailbox(2, lambda: b"whole")
+    mailbox.put_changes(b"something")
     mailbox.close()
     assert await taken(mailbox) == b""
 
@@ -87,7 +93,7 @@ async def test_the_fleet_is_sent_again_only_when_something_changed(feed, fleet, 
         fleet.tick(NOW + 4 * NS)
         await clock.advance(1)
         assert first.startswith(b"event: fleet\n")
-        assert (await waiting).startswith(b"event: fleet\n")
+        assert (await waiting).startswith(b"event: changes\n")
 
 
 async def test_an_event_that_reaches_the_store_late_is_sent_once(feed, fleet, clock):
@@ -111,9 +117,13 @@ async def test_a_store_that_cannot_answer_is_told_and_its_return_as_well(feed, f
         fleet.query.broken = "the database is away"
         await clock.advance(1)
         assert b'"error":"the database is away"' in await taken(mailbox)
+        with feed.listen() as late:
+            told = await taken(late)
+            assert told.startswith(b"event: fleet\n")
+            assert b"event: problem\n" in told
         fleet.query.broken = ""
         await clock.advance(1)
-        assert (await taken(mailbox)).startswith(b"event: fleet\n")
+        assert (await taken(mailbox)).startswith(b"event: changes\n")
 
 
 async def test_a_late_listener_gets_the_present_state_at_once(feed):
@@ -170,9 +180,10 @@ async def test_a_client_that_does_not_read_holds_up_nobody():
         async with client.get("/api/v1/info") as response:
             address = response.url.host, response.url.port
         with socket.create_connection(address) as deaf:
-            deaf.sendall(b"GET /api/v1/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+            deaf.sendall(b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
             async with client.get("/api/v1/stream") as response:
                 listener = Listener(response)
-                for _ in range(30):  # 5 MB in all, more than the connection takes in by itself
+                assert len((await listener.until("fleet"))["rows"]) == 504
+                for number in range(2, 400):  # more than the connection takes in by itself
                     fleet.tick(SystemClock().utc_ns())
-                    assert len((await listener.until("fleet"))["rows"]) == 504
+                    assert (await listener.until("changes"))["seq"] == number

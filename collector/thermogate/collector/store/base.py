@@ -1,11 +1,13 @@
 """What a store is, and what is written into it."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Protocol, Self, cast
+from typing import Protocol, Self, cast, runtime_checkable
 
 import msgspec
 
+from thermogate.collector.store.resolution import Resolution, Span, Window
 from thermogate.core.decision import GateDecision
 from thermogate.core.errors import StoreError
 from thermogate.core.model import Event, Status
@@ -15,7 +17,8 @@ from thermogate.core.schema import MEASUREMENTS, Kind
 DAY_NS = 86_400_000_000_000
 
 Settling = asyncio.Future[bool]
-"""Ends when a batch that was taken is past any crash (True) or may have been lost in one (False)."""
+"""Ends when a batch that was taken is past any crash (True) or may have been lost in one (False); cancelled
+when the store closes before that is known."""
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +61,31 @@ class Store(Query, Protocol):
         the batch may be acknowledged to a node. Raises StoreError when nothing is certain, to be tried
         again with the same batch, and RejectedError when the store will never take it.
         """
+        ...
+
+
+@runtime_checkable
+class RollsUp(Protocol):
+    """A store that also keeps windows of a minute and of an hour, as `resolution` says what they hold."""
+
+    async def roll_up(self, resolution: Resolution, windows: Sequence[Window]) -> None:
+        """Make these windows anew, of a minute from the samples and of an hour from the minutes.
+
+        Doing it again changes nothing but adds what has come since. Asked for none of which the finer
+        resolution is past its retention; making windows of more nodes than named does no harm.
+        Raises StoreError when some may not be made; it is then asked again.
+        """
+        ...
+
+    async def cover(self, resolution: Resolution, start_ns: int, end_ns: int) -> None:
+        """From now on questions are answered from the windows of this time, as all were made once.
+
+        Kept for good, together with what was covered before. Raises StoreError.
+        """
+        ...
+
+    async def covered(self) -> Mapping[Resolution, tuple[Span, ...]]:
+        """What has been covered so far, by whichever collector, as `resolution.merged`. Raises StoreError."""
         ...
 
 

@@ -6,9 +6,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from thermogate.collector.store import embedded_usage
+from thermogate.collector.store import embedded_pieces, embedded_usage
 from thermogate.collector.store.base import matching_kinds
 from thermogate.collector.store.duck import Database, quoted
+from thermogate.collector.store.resolution import Piece
 from thermogate.collector.store.rows import TAGS
 from thermogate.collector.store.tables import Tables
 from thermogate.core.decision import GateDecision
@@ -21,7 +22,6 @@ from thermogate.core.wire import Point
 _CHUNK_ROWS = 5000
 _SORTED_ROWS = 500_000
 """About 130 MB while they are sorted."""
-_REDUCTIONS: dict[Reduction, str] = {"mean": "avg", "min": "min", "max": "max"}
 
 _Key = tuple[str, str]
 """Node, device."""
@@ -29,15 +29,28 @@ _Key = tuple[str, str]
 T = TypeVar("T", bound=msgspec.Struct)
 
 
+def _from_samples(start_ns: int, end_ns: int, _step_ns: int | None) -> list[Piece]:
+    return [Piece(None, start_ns, end_ns)]
+
+
 class Reader:
     """Answers from one database; a method may run in any thread, several at a time.
 
-    `sorted_rows` bounds the samples of several devices that are sorted in one go.
+    `choose` says from which pieces a question of some start, end and step is answered; `sorted_rows` bounds
+    the samples of several devices that are sorted in one go.
     """
 
-    def __init__(self, database: Database, tables: Tables, *, sorted_rows: int = _SORTED_ROWS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        tables: Tables,
+        choose: embedded_usage.Choose = _from_samples,
+        *,
+        sorted_rows: int = _SORTED_ROWS,
+    ) -> None:
         self._database = database
         self._tables = tables
+        self._choose = choose
         self._sorted_rows = sorted_rows
 
     def latest(self, since_ns: int) -> list[Point]:
@@ -57,41 +70,39 @@ class Reader:
         self, device: Device, fields: tuple[str, ...], start_ns: int, end_ns: int, step_ns: int
     ) -> list[Series]:
         """As `Query.series`."""
-        known = self._tables.fields(device.kind)
-        asked = [field for field in dict.fromkeys(fields) if field in known]
-        if not asked:
-            return []
-        reduced = ", ".join(f"avg({q}), min({q}), max({q}), count({q})" for q in map(quoted, asked))
-        rows = self._rows(
-            f"select time_ns // ? * ? as step, {reduced} from {device.kind} "
-            "where node = ? and device = ? and time_ns >= ? and time_ns < ? group by step order by step",
-            *(step_ns, step_ns, device.node, device.device, start_ns, end_ns),
-        )
-        found = []
-        for index, field in enumerate(asked):
-            steps = ((row[0], *row[4 * index + 1 : 4 * index + 5]) for row in rows)
-            points = tuple(SeriesPoint(*step) for step in steps if step[4])
-            if points:
-                found.append(Series(device, field, points))
-        return found
+        span, found = (start_ns, end_ns), {}
+        pieces = self._choose(start_ns, end_ns, step_ns)
+        for source in embedded_pieces.sources(self._tables, device.kind, fields, pieces, span):
+            sql, values = embedded_pieces.reduced(
+                *(device.kind, source, f"time_ns // {step_ns} * {step_ns}", "node = ? and device = ?"),
+                (device.node, device.device),
+            )
+            rows = self._rows(f"{sql} order by key", *values)
+            for index, field in enumerate(source.fields):
+                steps = ((row[0], *row[4 * index + 1 : 4 * index + 5]) for row in rows)
+                found[field] = tuple(SeriesPoint(*step) for step in steps if step[4])
+        asked = (field for field in dict.fromkeys(fields) if found.get(field))
+        return [Series(device, field, found[field]) for field in asked]
 
     def top(
         self, kind: Kind, field: str, start_ns: int, end_ns: int, limit: int, by: Reduction, largest: bool
     ) -> list[Ranked]:
         """As `Query.top`."""
-        if field not in self._tables.fields(kind):
+        pieces = self._choose(start_ns, end_ns, None)
+        sources = embedded_pieces.sources(self._tables, kind, (field,), pieces, (start_ns, end_ns))
+        if not sources:
             return []
+        sql, values = embedded_pieces.reduced(kind, sources[0], "(node, device)", "true", ())
         rows = self._rows(
-            f"select node, device, {_REDUCTIONS[by]}({quoted(field)}) as value from {kind} "
-            "where time_ns >= ? and time_ns < ? group by node, device having value is not null "
-            f"order by value {'desc' if largest else 'asc'}, node, device limit ?",
-            *(start_ns, end_ns, limit),
+            f"select key[1], key[2], {by}0 as value from ({sql}) where value is not null "
+            f"order by value {'desc' if largest else 'asc'}, key limit ?",
+            *(*values, limit),
         )
         return [Ranked(Device(node, kind, device), value) for node, device, value in rows]
 
     def usage(self, times: Sequence[DeviceTime]) -> list[Usage | None]:
         """As `Query.usage`."""
-        return embedded_usage.usage(self._rows, self._tables, times)
+        return embedded_usage.usage(self._rows, self._tables, self._choose, times)
 
     def events(
         self,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from thermogate.collector.store.base import Batch
 from thermogate.collector.store.duck import Cursor, Database, insert, insert_missing
+from thermogate.collector.store.resolution import RESOLUTIONS, ROLLED_KINDS, Kept, rolled_name
 from thermogate.collector.store.rows import KEY, Columns, Identity, Row, RowParser, columns, field_names
 from thermogate.collector.store.tables import Tables
 from thermogate.core.decision import GateDecision
@@ -65,16 +66,20 @@ class Writer:
             self._tables.widened(measurement, names)
         return rows
 
-    def prune(self, before_ns: int) -> None:
-        """Delete samples, events and decisions stamped before `before_ns`; their space is used again.
+    def prune(self, kept: Kept, now_ns: int) -> None:
+        """Delete what is past its retention; its space is used again. Statuses stay: there is one a node.
 
-        Statuses stay: there is one a node.
+        Events and decisions are kept as long as samples.
         """
+        before_ns = now_ns - kept.raw_ns
         with self._database.transaction() as cursor:
             for table in self._tables.measurements():
                 cursor.execute(f"delete from {table} where time_ns < ?", [before_ns])
             cursor.execute("delete from events where time_ns < ?", [before_ns])
             cursor.execute("delete from decisions where issued_at_ns < ?", [before_ns])
+            for kind, resolution in itertools.product(ROLLED_KINDS, RESOLUTIONS):
+                table, oldest_ns = rolled_name(kind, resolution), now_ns - kept.of(resolution)
+                cursor.execute(f"delete from {table} where time_ns < ?", [oldest_ns])
 
     def _write_rows(self, cursor: Cursor, measurement: str, rows: Iterable[Row]) -> None:
         fresh, late = self._split(rows)

@@ -1,39 +1,52 @@
-"""InfluxDB 1.x and 2.x as a store: line protocol in, InfluxQL out."""
+"""InfluxDB 1.x, 2.x and 3.x as a store: line protocol in, InfluxQL out."""
 
+import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from thermogate.collector.config import InfluxSettings
+from thermogate.collector.config import InfluxSettings, RetentionSettings
 from thermogate.collector.store.base import Batch
 from thermogate.collector.store.influx_http import InfluxHttp
 from thermogate.collector.store.influx_query import InfluxQuery
-from thermogate.collector.store.influx_text import decision_line, event_line, identifier, status_line
+from thermogate.collector.store.influx_rollup import Rollup
+from thermogate.collector.store.influx_setup import make_missing
+from thermogate.collector.store.influx_text import decision_line, event_line, status_line
+from thermogate.collector.store.resolution import Resolution, Span, Window, kept_by
 from thermogate.core.clock import Clock
-from thermogate.core.errors import StoreError
+from thermogate.core.errors import RejectedError, StoreError
 
 log = logging.getLogger(__name__)
 
+_RETENTION = RetentionSettings()
+
 
 class InfluxStore(InfluxQuery):
-    """`Store` over HTTP. A server that is down when it is entered is waited for by the writes."""
+    """`Store` that `RollsUp`, over HTTP. A server that is down when it is entered is waited for."""
 
-    def __init__(self, settings: InfluxSettings, clock: Clock) -> None:
-        super().__init__(InfluxHttp(settings), clock)
+    def __init__(
+        self, settings: InfluxSettings, clock: Clock, *, retention: RetentionSettings = _RETENTION
+    ) -> None:
+        super().__init__(InfluxHttp(settings), kept_by(retention), clock)
         self._settings = settings
+        self._retention = retention
+        self._rollup = Rollup(self._http)
         self._stack = AsyncExitStack()
-        self._version = ""
+        self._preparing = asyncio.Lock()
         self._ready = False
 
     @property
     def description(self) -> str:
         """Which server, as far as known."""
-        return f"InfluxDB {self._version}".strip() + f" at {self._settings.url}, {self._settings.database}"
+        name = self._http.server.name if self._http.server else "InfluxDB"
+        return f"{name} at {self._settings.url}, {self._settings.database}"
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._http)
+            stack.push_async_callback(self._newest.close)
             try:
                 await self._prepare()
             except StoreError as err:
@@ -48,8 +61,7 @@ class InfluxStore(InfluxQuery):
 
     async def write(self, batch: Batch) -> None:
         """As `Store.write`. A device's second line for a stamp adds to the fields of the first."""
-        if not self._ready:
-            await self._prepare()
+        await self._prepare()
         now_ns = self._clock.utc_ns()
         lines = [
             *batch.telemetry,  # InfluxDB skips their comment lines
@@ -57,19 +69,41 @@ class InfluxStore(InfluxQuery):
             *map(decision_line, batch.decisions),
             *(status_line(status, now_ns) for status in batch.statuses),
         ]
+        if not lines:
+            return
         try:
             await self._http.write(b"".join(lines))
+        except RejectedError:
+            raise
         except StoreError:
             self._ready = False  # it may come back without our database
             raise
+        self._newest.see(batch.telemetry)
+        self._messages.see(batch.decisions, batch.statuses, now_ns)
+
+    async def roll_up(self, resolution: Resolution, windows: Sequence[Window]) -> None:
+        """As `RollsUp.roll_up`."""
+        await self._prepare()
+        await self._rollup.make(resolution, windows)
+
+    async def cover(self, resolution: Resolution, start_ns: int, end_ns: int) -> None:
+        """As `RollsUp.cover`."""
+        await self._prepare()
+        await self._coverage.cover(resolution, start_ns, end_ns)
+
+    async def covered(self) -> Mapping[Resolution, tuple[Span, ...]]:
+        """As `RollsUp.covered`."""
+        await self._prepare()
+        return await self._coverage.covered()
 
     async def _prepare(self) -> None:
-        """Learn the version and, in 1.x, make the database when it is missing."""
-        self._version = await self._http.version()
-        if not self._http.is_v2:
-            databases = await self._http.query("SHOW DATABASES")
-            name = self._settings.database
-            if [name] not in [row for series in databases for row in series.values]:
-                hours = max(1, round(self._settings.retention_days * 24))  # an hour is the least it takes
-                await self._http.query(f"CREATE DATABASE {identifier(name)} WITH DURATION {hours}h")
-        self._ready = True
+        """Learn who answers and, in 1.x, make what is missing."""
+        async with self._preparing:
+            if self._ready:
+                return
+            await self._http.detect()
+            if await make_missing(self._http, self._retention):
+                self._newest.forget()
+                self._messages.forget()
+                self._coverage.forget()
+            self._ready = True

@@ -1,4 +1,4 @@
-"""HTTP to InfluxDB: bytes in, InfluxQL answers out, and what each status code means to us.
+"""HTTP to InfluxDB: bytes in, InfluxQL answers out.
 
 aiohttp alone, not influxdb-client: payloads are line protocol already and go out as they are (0.2 us of
 processor time a line; the client takes 19 us for a Point and 20 us a line for its gzip), queries are
@@ -6,9 +6,11 @@ InfluxQL, which its 2.x API has no call for, and it cannot write to 1.6 at all. 
 the database takes 33,000 plain lines a second, 29,000 compressed, and 1000 nodes are 2 MB/s.
 """
 
+import asyncio
 import base64
+import io
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -17,52 +19,38 @@ import aiohttp
 import msgspec
 
 from thermogate.collector.config import InfluxSettings
-from thermogate.collector.store.base import ThrottledError
+from thermogate.collector.store.influx_answers import Answers, Result, Series
+from thermogate.collector.store.influx_errors import SETUP, error_text, missing, refusal, write_refusal
+from thermogate.collector.store.influx_places import RAW, Statement, asked_database, write_target
+from thermogate.collector.store.influx_server import Answer, Server, detect
 from thermogate.core.config import first_line
-from thermogate.core.errors import ConfigError, RejectedError, StoreError
+from thermogate.core.errors import ConfigError, StoreError
 
-_TEXT_LIMIT = 300
-_FINAL = (400, 413, 422)
-"""Malformed or past retention, too large, unprocessable."""
-
-
-class Series(msgspec.Struct):
-    """Rows of one measurement and set of tags, as InfluxQL answers them."""
-
-    name: str = ""
-    tags: dict[str, str] = {}
-    columns: list[str] = []
-    values: list[list[Any]] = []
-
-
-class Result(msgspec.Struct):
-    """What one statement gave."""
-
-    series: list[Series] = []
-    error: str = ""
-
-
-class _Answer(msgspec.Struct):
-    results: list[Result] = []
-    error: str = ""
+_PROBE_BYTES = 1 << 20
+"""Read of an answer that is looked at and not decoded."""
+_AT_ONCE = 4
+"""Questions that a server which takes one statement a request is asked side by side."""
 
 
 class InfluxHttp:
-    """One keep-alive session: `async with InfluxHttp(settings)`. Calls raise StoreError with the cause."""
+    """One keep-alive session: `async with InfluxHttp(settings)`. Calls raise StoreError with the cause.
+
+    Writes and questions learn first who answers, if that is not known, and so may raise ConfigError.
+    """
 
     def __init__(self, settings: InfluxSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._url = settings.url.rstrip("/")
-        self._is_v2 = bool(settings.token_file)
+        self._server: Server | None = None
         self._session: aiohttp.ClientSession | None = None
 
     @property
-    def is_v2(self) -> bool:
-        """Whether the interface of 2.x is spoken."""
-        return self._is_v2
+    def server(self) -> Server | None:
+        """Who answers, if that is known."""
+        return self._server
 
     async def __aenter__(self) -> Self:
-        timeout_s = self._settings.timeout_s
+        timeout_s = self.settings.timeout_s
         self._session = aiohttp.ClientSession(
             headers=self._credentials(),
             connector=aiohttp.TCPConnector(ssl=self._tls()),
@@ -77,79 +65,139 @@ class InfluxHttp:
         if self._session is not None:
             await self._session.close()
 
-    async def version(self) -> str:
-        """The server's version, "1.6.7" or "v2.7.1"; "of unknown version" when it does not say."""
-        async with self._request("GET", "/ping", {}) as response:
-            return response.headers.get("X-Influxdb-Version", "of unknown version")
+    async def detect(self) -> Server:
+        """Learn who answers. Raises ConfigError when the settings are not fit for it."""
+        self._server = await detect(self, self.settings)
+        return self._server
 
-    async def write(self, body: bytes) -> None:
+    async def known(self) -> Server:
+        """Who answers, asked once."""
+        return self._server or await self.detect()
+
+    async def get(self, path: str) -> Answer:
+        """What the server says at `path`, whatever its status."""
+        async with self._request("GET", path, {}) as response:
+            body = await response.content.read(_PROBE_BYTES)
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status, headers, body.decode(errors="replace"))
+
+    async def json(
+        self, method: str, path: str, params: Mapping[str, str] = {}, body: Any = None
+    ) -> tuple[int, Any]:
+        """Status and decoded body of a call to the server's management interface."""
+        data = None if body is None else msgspec.json.encode(body)
+        async with self._request(
+            method, path, params, data, {"Content-Type": "application/json"}
+        ) as response:
+            said = await response.read()
+            if response.status in (404, 405, 409):
+                return response.status, None
+            if response.status >= 300:
+                raise refusal(self.settings, response.status, error_text(said))
+            try:
+                return response.status, msgspec.json.decode(said) if said else None
+            except msgspec.MsgspecError as err:
+                raise StoreError(f"{self._url}{path}: not an answer of InfluxDB: {err}") from err
+
+    async def write(self, body: bytes, resolution: str = RAW) -> None:
         """Store lines with stamps in nanoseconds; a 204 is durable.
 
         Raises RejectedError when the server will never take them; on "partial write" it has stored
         the good ones.
         """
-        path, params = "/write", {"db": self._settings.database, "precision": "ns"}
-        if self._is_v2:
-            path = "/api/v2/write"
-            params = {"org": self._settings.org, "bucket": self._settings.database, "precision": "ns"}
-        async with self._request("POST", path, params, body) as response:
+        path, params = write_target(self.settings, (await self.known()).generation, resolution)
+        async with self._request("POST", path, params, io.BytesIO(body)) as response:  # a large one in pieces
             if response.status >= 300:
-                raise _write_error(self._url, response, await _error_text(response))
+                raise write_refusal(self.settings, response.status, response.headers, await response.read())
 
-    async def query(self, influxql: str) -> list[Series]:
-        """Every series that a statement answers with."""
-        return [series async for series in self.chunks(influxql, rows=0)]
+    async def query(self, influxql: str, resolution: str = RAW, *, timeout_s: float = 0) -> list[Series]:
+        """Every series that a statement answers with; `timeout_s` for one that is known to take long."""
+        pieces = self.chunks(influxql, resolution, rows=0, timeout_s=timeout_s)
+        return [series async for series in pieces]
 
-    async def statements(self, influxql: str) -> list[list[Series]]:
+    async def statements(self, statements: Sequence[Statement]) -> list[list[Series]]:
         """The series of each of several statements, in their order; one may have none."""
-        form = {"db": self._settings.database, "epoch": "ns", "q": influxql}
+        if not statements:
+            return []
+        if (await self.known()).generation == "3":  # takes one a request
+            return await self._one_by_one(statements)
+        form = await self._form(";".join(text for _, text in statements), RAW)
         async with self._request("POST", "/query", {}, form) as response:
-            if response.status >= 300:
-                raise StoreError(f"{self._url}: {response.status} {await _error_text(response)}")
+            await self._check(response)
             return [result.series for result in self._results(await response.read())]
 
-    async def chunks(self, influxql: str, *, rows: int) -> AsyncGenerator[Series, None]:
+    async def _one_by_one(self, statements: Sequence[Statement]) -> list[list[Series]]:
+        busy = asyncio.Semaphore(_AT_ONCE)
+
+        async def ask(resolution: str, influxql: str) -> list[Series]:
+            async with busy:
+                return await self.query(influxql, resolution)
+
+        return await asyncio.gather(*(ask(*statement) for statement in statements))
+
+    async def chunks(
+        self, influxql: str, resolution: str = RAW, *, rows: int, timeout_s: float = 0
+    ) -> AsyncGenerator[Series, None]:
         """The same in pieces of up to `rows` rows, as they come; 0: all at once."""
-        form = {"db": self._settings.database, "epoch": "ns", "q": influxql}
+        form = await self._form(influxql, resolution)
         if rows:
             form |= {"chunked": "true", "chunk_size": str(rows)}
-        async with self._request("POST", "/query", {}, form) as response:
-            if response.status >= 300:
-                raise StoreError(f"{self._url}: {response.status} {await _error_text(response)}")
+        async with self._request("POST", "/query", {}, form, timeout_s=timeout_s) as response:
+            await self._check(response)
             async for line in _lines(response.content):
                 if line.strip():
                     for series in self._decode(line):
                         yield series
+
+    async def _form(self, influxql: str, resolution: str) -> dict[str, str]:
+        database = asked_database(self.settings, (await self.known()).generation, resolution)
+        return {"db": database, "epoch": "ns", "q": influxql}
+
+    async def _check(self, response: aiohttp.ClientResponse) -> None:
+        if response.status >= 300:
+            raise refusal(self.settings, response.status, error_text(await response.read()))
 
     def _decode(self, line: bytes) -> list[Series]:
         return [series for result in self._results(line) for series in result.series]
 
     def _results(self, line: bytes) -> list[Result]:
         try:
-            answer = msgspec.json.decode(line, type=_Answer)
+            answer = msgspec.json.decode(line, type=Answers)
         except msgspec.MsgspecError as err:
             raise StoreError(f"{self._url}: not an answer of InfluxDB: {err}") from err
         error = answer.error or next((result.error for result in answer.results if result.error), "")
         if error:
-            raise StoreError(f"{self._url}: {error}")
+            raise StoreError(f"{self._url}: {error}" + (f" (run: {SETUP})" if missing(error) else ""))
         return answer.results
 
     @asynccontextmanager
     async def _request(
-        self, method: str, path: str, params: Mapping[str, str], data: Any = None
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str],
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout_s: float = 0,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._session is None:
             raise StoreError(f"{self._url} is not open")
+        timeout = aiohttp.ClientTimeout(sock_connect=self.settings.timeout_s, sock_read=timeout_s or None)
+        more: dict[str, Any] = {"timeout": timeout} if timeout_s else {}
         try:
-            async with self._session.request(method, self._url + path, params=params, data=data) as response:
+            async with self._session.request(
+                method, self._url + path, params=params, data=data, headers=headers, **more
+            ) as response:
                 yield response
         except (aiohttp.ClientError, TimeoutError) as err:
             raise StoreError(f"{self._url} does not answer: {str(err) or type(err).__name__}") from err
 
     def _credentials(self) -> dict[str, str]:
-        settings = self._settings
-        if self._is_v2:
-            return {"Authorization": f"Token {first_line(settings.token_file, 'influx.token_file')}"}
+        settings = self.settings
+        if settings.token_file:
+            token = first_line(settings.token_file, "influx.token_file")
+            return {"Authorization": f"Token {token}"}  # 2.x and 3.x both know this word
         if settings.username:
             password = first_line(settings.password_file, "influx.password_file")
             pair = base64.b64encode(f"{settings.username}:{password}".encode())
@@ -157,12 +205,12 @@ class InfluxHttp:
         return {}
 
     def _tls(self) -> ssl.SSLContext | bool:
-        if not self._settings.ca_file:
+        if not self.settings.ca_file:
             return True
         try:
-            return ssl.create_default_context(cafile=self._settings.ca_file)
+            return ssl.create_default_context(cafile=self.settings.ca_file)
         except (OSError, ssl.SSLError) as err:
-            raise ConfigError(f"influx.ca_file {self._settings.ca_file}: {err}") from err
+            raise ConfigError(f"influx.ca_file {self.settings.ca_file}: {err}") from err
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
@@ -175,24 +223,3 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             parts.clear()
         parts.append(rest)
     yield b"".join(parts)
-
-
-async def _error_text(response: aiohttp.ClientResponse) -> str:
-    """What the server says: {"error": ...} of 1.x, {"message": ...} of 2.x, or plain text."""
-    body = await response.read()
-    try:
-        said = msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return body.decode(errors="replace").strip()[:_TEXT_LIMIT]
-    return str(said.get("error") or said.get("message") or said)[:_TEXT_LIMIT]
-
-
-def _write_error(url: str, response: aiohttp.ClientResponse, text: str) -> StoreError:
-    """Only what the server says of the bytes themselves is final; the rest may be mended there."""
-    said = f"{url}: {response.status} {text}"
-    if response.status in _FINAL:
-        return RejectedError(said, stored="partial write" in text)
-    wait = response.headers.get("Retry-After", "")
-    if wait.isdigit():
-        return ThrottledError(said, retry_after_s=float(wait))
-    return StoreError(said)

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from thermogate.collector.store.influx_http import Series
+from thermogate.collector.store.influx_answers import Series
 from thermogate.core.decision import GateDecision
 from thermogate.core.errors import StoreError
 from thermogate.core.model import Event, Status
@@ -53,6 +53,11 @@ def literal(text: str) -> str:
     return f"'{escaped}'"
 
 
+def any_of(names: Sequence[str]) -> str:
+    """A regular expression in InfluxQL that only these tags fulfil."""
+    return "/^(" + "|".join(re.escape(name).replace("/", "\\/") for name in names) + ")$/"
+
+
 def points(series: Series) -> list[Point]:
     """The rows of `select * ... group by node, device` (or by less) as samples; null is absent."""
     columns = series.columns
@@ -64,10 +69,10 @@ def points(series: Series) -> list[Point]:
         found.append(
             Point(
                 series.name,
-                given.get("node", ""),
-                given.get("device", ""),
-                given.get("model", ""),
-                given.get("origin", ""),
+                given.get("node") or "",
+                given.get("device") or "",
+                given.get("model") or "",
+                given.get("origin") or "",
                 {name: float(row[i]) for i, name in fields if row[i] is not None},
                 row[0],
             )

@@ -37,7 +37,6 @@ class Row(NamedTuple):
     time_ns: int
     names: tuple[str, ...]
     values: list[float]
-    line: str
 
 
 class RowParser:
@@ -60,7 +59,7 @@ class RowParser:
                 # a name never ends before a comma, so "i," can only be the mark of an integer
                 parts = fields.replace("i,", ",").removesuffix("i").replace("=", ",").split(",")
                 tags = self._tags.get(key) or self._new_tags(key)
-                rows.append(Row(tags, int(stamp), tuple(parts[::2]), list(map(float, parts[1::2])), line))
+                rows.append(Row(tags, int(stamp), tuple(parts[::2]), list(map(float, parts[1::2]))))
         late = next((row for row in rows if row.time_ns > _MAX_NS), None)
         if late is not None:
             raise RejectedError(f"a stamp of {late.time_ns} ns is no time", stored=False)

@@ -1,6 +1,9 @@
 """The tables of the embedded store: a wide one for each measurement, and one for each kind of message."""
 
+import itertools
+
 from thermogate.collector.store.duck import Cursor, quoted
+from thermogate.collector.store.resolution import RESOLUTIONS, ROLLED_KINDS, rolled_fields, rolled_name
 from thermogate.collector.store.rows import TAGS
 from thermogate.core.errors import RejectedError
 from thermogate.core.schema import MEASUREMENTS
@@ -14,7 +17,12 @@ _MESSAGES = {
     ),
     "decisions": "issued_at_ns bigint, id varchar, kind varchar, target varchar, seq bigint, json varchar",
     "statuses": "node varchar, json varchar",
+    "covered": "resolution varchar, start_ns bigint, end_ns bigint",
 }
+_WINDOW_TYPES = (
+    "time_ns bigint not null, node varchar not null, device varchar not null, sample_count double, "
+    "first_ns bigint, last_ns bigint"
+)
 
 
 class Tables:
@@ -27,6 +35,7 @@ class Tables:
     def __init__(self, max_extra_fields: int) -> None:
         self._max_extra_fields = max_extra_fields
         self._fields: dict[str, tuple[str, ...]] = {}
+        self._columns: dict[str, set[str]] = {}
 
     def create(self, cursor: Cursor) -> None:
         """Make what is missing; a field that a newer version knows gets its column."""
@@ -34,10 +43,18 @@ class Tables:
             cursor.execute(f"create table if not exists {name} ({types})")
         for name in MEASUREMENTS:
             cursor.execute(f"create table if not exists {name} ({_TAG_TYPES})")
+        for kind, resolution in itertools.product(ROLLED_KINDS, RESOLUTIONS):
+            types = "".join(f", {quoted(name)} double" for name in rolled_fields(kind))
+            table = rolled_name(kind, resolution)
+            cursor.execute(f"create table if not exists {table} ({_WINDOW_TYPES}{types})")
         self.load(cursor)
         for name, measurement in MEASUREMENTS.items():
             known = self.fields(name)
             self.widen(cursor, name, tuple(f.name for f in measurement.fields if f.name not in known))
+        for kind, resolution in itertools.product(ROLLED_KINDS, RESOLUTIONS):
+            table = rolled_name(kind, resolution)
+            missing = (name for name in rolled_fields(kind) if not self.has(table, name))
+            self.widen(cursor, table, tuple(missing))
         self.load(cursor)
 
     def load(self, cursor: Cursor) -> None:
@@ -45,11 +62,19 @@ class Tables:
         rows = cursor.execute(
             "select table_name, column_name from duckdb_columns() where not internal order by column_index"
         ).fetchall()
+        self._columns = {}
+        for table, column in rows:
+            self._columns.setdefault(table, set()).add(column)
         self._fields = {
             name: tuple(column for table, column in rows if table == name and column not in TAGS)
             for name in MEASUREMENTS
             if any(table == name for table, _ in rows)
         }
+
+    def has(self, table: str, column: str | None = None) -> bool:
+        """Whether the file has a table, and in it a column; one of an older version may lack some."""
+        columns = self._columns.get(table)
+        return columns is not None and (column is None or column in columns)
 
     def fields(self, measurement: str) -> tuple[str, ...]:
         """The fields that samples of `measurement` may have, in the order of their columns."""

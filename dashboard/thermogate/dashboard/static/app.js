@@ -8,6 +8,7 @@ import { buildChips, buildTiles, fillAttention, fillChips, fillTiles } from "./s
 import { Decisions, Events, drawDecisions, drawEvents } from "./lists.js";
 import { Detail, RANGES } from "./detail.js";
 import { Link, ask } from "./link.js";
+import { Rows } from "./rows.js";
 import { loadPlotly } from "./charts.js";
 
 const LIST = { from: "24h", to: "now", limit: 500 };
@@ -17,7 +18,8 @@ const events = new Events();
 const detail = new Detail(events);
 const map = new FleetMap($("map"), select);
 const view = { metric: stored("metric", METRICS, "temp"), selected: null, only: new Set(), find: "" };
-let rows = [];
+const fleet = new Rows();
+let link = null;
 let aheadMs = 0; // of the server's clock before this one
 
 const nowNs = () => (Date.now() + aheadMs) * 1e6;
@@ -35,7 +37,7 @@ function select(row) {
 /** The address says which device is open, so that it can be sent to somebody. */
 function followAddress() {
   const key = decodeURIComponent(location.hash.slice(1));
-  const row = rows.find((one) => keyOf(one) === key);
+  const row = fleet.byKey.get(key);
   view.selected = row ? key : null;
   document.body.classList.toggle("with-detail", Boolean(row));
   if (!row) detail.close();
@@ -51,20 +53,22 @@ function deselect() {
   map.cells.get(key)?.button.focus();
 }
 
-function drawFleet() {
-  map.render(rows, view);
+/** With `changed`, a Set of rows, only these are painted again. */
+function drawFleet(changed = null) {
+  const { rows } = fleet;
+  map.render(rows, view, changed);
   fillChips($("states"), rows, view.only);
-  fillAttention(rows, select);
+  fillAttention(fleet.urgent(), rows.length, select);
   $("empty").hidden = rows.length > 0;
   $("map").hidden = rows.length === 0;
 }
 
 function drawLists() {
   const held = decisions.inForce(nowNs()).filter((decision) => decision.state !== "RUN");
-  fillTiles(rows, held);
+  fillTiles(fleet.rows, held);
   drawDecisions(decisions, nowNs());
   drawEvents(events, select);
-  const collapsed = rows.filter((row) => row.state === "collapse").length;
+  const collapsed = fleet.rows.filter((row) => row.state === "collapse").length;
   document.title = collapsed ? `${collapsed} in collapse – thermogate` : "thermogate";
 }
 
@@ -88,6 +92,17 @@ function trouble(kind, text) {
   $("banner").hidden = !text;
 }
 
+/** The fleet of `heardNs` is there; with `changed`, what of it is new. */
+function heard(heardNs, changed = null) {
+  aheadMs = heardNs / 1e6 - Date.now();
+  setText($("heard"), clock(heardNs));
+  trouble("live", "");
+  drawFleet(changed);
+  drawLists();
+  followAddress();
+  setAttr(document.body, "data-rows", fleet.rows.length);
+}
+
 const on = {
   hello(data) {
     aheadMs = data.now_ns / 1e6 - Date.now();
@@ -97,14 +112,13 @@ const on = {
     if (detail.row) detail.reload(nowNs());
   },
   fleet(data) {
-    aheadMs = data.now_ns / 1e6 - Date.now();
-    rows = data.rows;
-    setText($("heard"), clock(data.now_ns));
-    trouble("live", "");
-    drawFleet();
-    drawLists();
-    followAddress();
-    setAttr(document.body, "data-rows", rows.length);
+    fleet.replace(data);
+    heard(data.now_ns);
+  },
+  changes(data) {
+    const found = fleet.apply(data);
+    if (!found) return link.again();
+    heard(data.now_ns, found.moved ? null : found.changed);
   },
   event(event) {
     events.add(event);
@@ -140,6 +154,7 @@ function toggleState(state) {
 async function describeServer() {
   const info = await ask("info");
   setText($("version"), `thermogate ${info.version}`);
+  $("logout").hidden = !info.session;
   setAttr($("version"), "title", [info.store && `store ${info.store}`, info.broker_url && `broker ${info.broker_url}`].filter(Boolean).join(", "));
   $("empty").replaceChildren(
     el("h3", {}, "No device has reported yet"),
@@ -155,6 +170,11 @@ async function describeServer() {
       el("dd", {}, el("code", {}, "thermogate up --replay FILE")),
     ),
   );
+}
+
+async function leave() {
+  await fetch("/logout", { method: "POST" });
+  location.assign("/login");
 }
 
 function start() {
@@ -178,7 +198,8 @@ function start() {
     drawFleet();
   });
   setInterval(() => drawDecisions(decisions, nowNs()), 1000);
-  new Link(on);
+  link = new Link(on);
+  $("logout").addEventListener("click", leave);
   window.requestIdleCallback?.(() => loadPlotly().catch(() => {}));
 }
 

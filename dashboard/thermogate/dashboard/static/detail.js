@@ -64,7 +64,7 @@ export class Detail {
     const stepNs = this.range[2] * NS;
     const lastNs = this.steps.lastNs;
     if (this.busy) return;
-    if (row.live && row.time_ns >= lastNs + stepNs) {
+    if (row.live && nowNs >= lastNs + stepNs) {
       const fromNs = lastNs ? lastNs : nowNs - this.range[0] * NS;
       await this.fetch(fromNs, nowNs);
     } else if (lastNs) await this.draw(nowNs).catch((error) => note(`No chart: ${error.message}`));
@@ -120,7 +120,7 @@ export class Detail {
     setAttr($("detail"), "data-state", row.state);
     setAttr($("detail"), "data-live", row.live);
     $("detail-state").replaceChildren(icon(row.state), el("strong", {}, row.state), row.text ? ` ${row.text}` : "");
-    $("detail-now").replaceChildren(...values(row, nowNs).map(([label, value, unit, hint]) => el("div", {}, el("dt", {}, label), el("dd", {}, el("span", { className: "now-value" }, value), unit ? el("small", {}, unit) : null, hint ? el("span", { className: "hint" }, hint) : null))));
+    $("detail-now").replaceChildren(...values(row, nowNs, this.steps.lastNs).map(([label, value, unit, hint]) => el("div", {}, el("dt", {}, label), el("dd", {}, el("span", { className: "now-value" }, value), unit ? el("small", {}, unit) : null, hint ? el("span", { className: "hint" }, hint) : null))));
     this.gate(nowNs);
   }
 
@@ -143,7 +143,7 @@ function note(text) {
   $("chart-note").hidden = !text;
 }
 
-function values(row, nowNs) {
+function values(row, nowNs, lastNs) {
   const assumed = new Set(row.assumed ?? []);
   const limit = (value, name, unit) => (isNumber(value) ? `of ${value.toFixed(0)} ${unit}${assumed.has(name) ? " (assumed)" : ""}` : "");
   const [watts, unit] = power(row.power_w);
@@ -153,7 +153,7 @@ function values(row, nowNs) {
     ["Utilization", percent(row.util_ratio), "%", ""],
     ["RLE", isNumber(row.rle) ? row.rle.toFixed(2) : ABSENT, "", ""],
     ["Time to limit", isNumber(row.t_sustain_s) ? (row.t_sustain_s >= 600 ? "600+" : row.t_sustain_s.toFixed(0)) : ABSENT, "s", ""],
-    ["Last sample", row.time_ns ? clock(row.time_ns) : "none", "", row.time_ns && !row.live ? `${span((nowNs - row.time_ns) / NS)} ago` : ""],
+    ["Last sample", row.live ? clock(lastNs || nowNs) : row.time_ns ? clock(row.time_ns) : "none", "", row.time_ns && !row.live ? `${span((nowNs - row.time_ns) / NS)} ago` : ""],
   ];
   if (row.fingerprint) shown.push(["Fingerprint", row.fingerprint, "", ""]);
   return shown;

@@ -1,7 +1,7 @@
 // The heat map: a button a device, grouped by node, at the density that fits the number of devices.
 
 import { el, icon, setAttr, setText } from "./dom.js";
-import { ABSENT, deviceName, isNumber, keyOf, natural, percent } from "./format.js";
+import { ABSENT, deviceName, isNumber, keyOf, percent } from "./format.js";
 import { METRICS, colours } from "./scale.js";
 
 /** Most devices that are shown at each density. */
@@ -17,6 +17,8 @@ export class FleetMap {
     this.cells = new Map();
     this.nodes = new Map();
     this.shape = "";
+    this.view = null;
+    this.watching = new IntersectionObserver((entries) => this.watch(entries), { rootMargin: "200px" });
     root.addEventListener("keydown", (event) => this.move(event));
     root.addEventListener("click", (event) => {
       const cell = event.target.closest(".cell");
@@ -24,15 +26,45 @@ export class FleetMap {
     });
   }
 
-  /** Draw `rows`; `view` has metric, selected (key), only (Set of states) and find (text). */
-  render(rows, view) {
-    const ordered = [...rows].sort(byPlace);
-    const shape = ordered.map(keyOf).join(" ");
-    if (shape !== this.shape) this.build(ordered, shape);
-    for (const row of ordered) this.paint(row, view);
-    const byNode = Map.groupBy(rows, (row) => row.node);
-    for (const [name, node] of this.nodes) paintNode(node, name, byNode.get(name), view);
-    this.keepFocusable();
+  /**
+   * Draw `rows`, which are in the order of their places; `view` has metric, selected (key), only (Set of
+   * states) and find (text). With `changed`, a Set of rows, no others are painted again.
+   */
+  render(rows, view, changed = null) {
+    this.view = view;
+    if (!changed) {
+      const shape = rows.map(keyOf).join(" ");
+      if (shape !== this.shape) this.build(rows, shape);
+      for (const node of this.nodes.values()) Object.assign(node, { rows: [], changed: [], stale: true });
+      for (const row of rows) this.nodes.get(row.node).rows.push(row);
+    } else for (const row of changed) this.nodes.get(row.node).changed.push(row);
+    for (const [name, node] of this.nodes) {
+      if (node.stale || node.changed.length) this.paintNode(node, name);
+      node.group.hidden = !name.toLowerCase().includes(view.find.toLowerCase());
+    }
+  }
+
+  /** A node out of sight is painted when it comes into view: 8,000 devices are too many each second. */
+  paintNode(node, name) {
+    if (node.unseen && node.painted) {
+      node.stale = true;
+      node.changed = [];
+      return;
+    }
+    for (const row of node.stale ? node.rows : node.changed) this.paint(row, this.view);
+    paintHead(node, node.rows);
+    node.painted = true;
+    node.stale = false;
+    node.changed = [];
+  }
+
+  watch(entries) {
+    for (const { target, isIntersecting } of entries) {
+      const node = this.nodes.get(target.dataset.node);
+      if (node?.group !== target) continue; // of a map before this one
+      node.unseen = !isIntersecting;
+      if (isIntersecting && node.stale) this.paintNode(node, target.dataset.node);
+    }
   }
 
   build(rows, shape) {
@@ -46,12 +78,15 @@ export class FleetMap {
     this.root.style.setProperty("--columns", columns);
     for (const row of rows) {
       if (!this.nodes.has(row.node)) this.nodes.set(row.node, newNode(row.node));
-      const cell = newCell(row);
+      const cell = newCell(row, this.density === "compact");
       this.cells.set(keyOf(row), cell);
       this.nodes.get(row.node).cells.append(cell.button);
     }
     this.root.replaceChildren(...[...this.nodes.values()].map((node) => node.group));
+    this.watching.disconnect();
+    for (const node of this.nodes.values()) this.watching.observe(node.group);
     this.cells.get(focused)?.button.focus();
+    this.keepFocusable();
   }
 
   paint(row, view) {
@@ -63,19 +98,21 @@ export class FleetMap {
     setAttr(button, "data-state", row.state);
     setAttr(button, "data-live", row.live);
     setAttr(button, "aria-pressed", view.selected === keyOf(row));
-    setAttr(button, "aria-label", describe(row, metric));
-    setAttr(button, "title", describe(row, metric));
+    const said = describe(row, metric);
+    setAttr(button, "aria-label", said);
+    setAttr(button, "title", said);
     button.classList.toggle("dim", view.only.size > 0 && !view.only.has(row.state));
     button.style.setProperty("--fill", paint?.fill ?? "var(--blank)");
     button.style.setProperty("--ink", paint?.ink ?? "var(--muted)");
     const text = row.live ? metric.text(row) : this.density === "compact" ? SHORT[silence(row)] : silence(row);
     setText(cell.value, text);
+    if (cell.shown !== row.state) cell.mark.replaceChildren(...(row.state === "ok" ? [] : [icon(row.state)]));
+    cell.shown = row.state;
+    if (!cell.more) return;
     setText(cell.unit, !row.live ? "" : text === ABSENT ? "not measured" : metric.unit);
     setText(cell.word, WORDS[row.state]);
     setText(cell.more, row.live ? summary(row, view.metric) : row.text);
     setText(cell.origin, row.origin ?? "");
-    if (cell.shown !== row.state) cell.mark.replaceChildren(...(row.state === "ok" ? [] : [icon(row.state)]));
-    cell.shown = row.state;
   }
 
   /** One cell takes part in the order of Tab; the arrow keys go on from there. */
@@ -106,8 +143,6 @@ export class FleetMap {
   }
 }
 
-const byPlace = (a, b) => natural(a.node, b.node) || (a.kind === b.kind ? natural(a.device, b.device) : a.kind === "gpu" ? -1 : 1);
-
 /** A device in repair may be silent as well; its cell then says which. */
 const silence = (row) => (row.state === "repair" ? (row.text.includes("offline") ? "offline" : "stale") : row.state);
 
@@ -115,21 +150,29 @@ function newNode(name) {
   const head = { name: el("span", { className: "node-name" }, name), origin: el("span", { className: "tag replay" }), gate: el("span", { className: "node-gate" }), mode: el("span", { className: "node-mode" }) };
   const cells = el("div", { className: "cells" });
   const title = el("div", { className: "node-head" }, head.name, head.origin, head.gate, head.mode);
-  return { group: el("div", { className: "node", data: { node: name }, attrs: { role: "group", "aria-label": `node ${name}` } }, title, cells), cells, head };
+  return { group: el("div", { className: "node", data: { node: name }, attrs: { role: "group", "aria-label": `node ${name}` } }, title, cells), cells, head, rows: [], changed: [], stale: true, painted: false, unseen: false };
 }
 
-function newCell(row) {
+/** A compact one has only what there is room for: of 8,000 every part counts. */
+function newCell(row, compact) {
+  const mark = el("span", { className: "cell-mark" });
+  const value = el("span", { className: "cell-value" });
+  const props = { type: "button", className: "cell", tabIndex: -1, data: { key: keyOf(row), node: row.node, device: `${row.kind}${row.device}`, kind: row.kind } };
+  if (compact) {
+    const flag = el("span", { className: "cell-head" }, el("span", { className: "cell-flag" }, mark));
+    return { button: el("button", props, flag, el("span", { className: "cell-number" }, value)), mark, value, row, shown: null };
+  }
   const parts = {
-    mark: el("span", { className: "cell-mark" }),
+    mark,
+    value,
     word: el("span", { className: "cell-word" }),
-    value: el("span", { className: "cell-value" }),
     unit: el("small", { className: "cell-unit" }),
     more: el("span", { className: "cell-more" }),
     origin: el("span", { className: "cell-origin" }),
   };
   const button = el(
     "button",
-    { type: "button", className: "cell", tabIndex: -1, data: { key: keyOf(row), node: row.node, device: `${row.kind}${row.device}`, kind: row.kind } },
+    props,
     el("span", { className: "cell-head" }, el("span", { className: "cell-name" }, deviceName(row.kind, row.device)), el("span", { className: "cell-flag" }, parts.mark, parts.word)),
     el("span", { className: "cell-number" }, parts.value, parts.unit, parts.origin),
     parts.more,
@@ -137,7 +180,7 @@ function newCell(row) {
   return { button, ...parts, row, shown: null };
 }
 
-function paintNode(node, name, own, view) {
+function paintHead(node, own) {
   const gate = own.find((row) => row.gate)?.gate;
   const origin = own.find((row) => row.origin)?.origin ?? "";
   const held = gate && gate.state !== "RUN";
@@ -147,7 +190,6 @@ function paintNode(node, name, own, view) {
   setText(node.head.mode, held ? (gate.mode === "shadow" ? "shadow" : "enforced") : "");
   setAttr(node.group, "data-gate", gate?.state ?? "");
   setAttr(node.group, "data-offline", own.every((row) => row.state === "offline"));
-  node.group.hidden = !name.toLowerCase().includes(view.find.toLowerCase());
 }
 
 /** The other values in one line, as many as there is room for. */

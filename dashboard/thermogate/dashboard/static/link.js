@@ -4,12 +4,13 @@ const API = "/api/v1/";
 const FIRST_RETRY_MS = 1000;
 const LAST_RETRY_MS = 15000;
 const MISSED_BEATS = 3;
-const KINDS = ["hello", "fleet", "event", "decision", "missed", "problem", "beat"];
+const KINDS = ["hello", "fleet", "changes", "event", "decision", "missed", "problem", "beat"];
 
 /** The JSON answer of the API. Throws an Error with the server's own sentence. */
 export async function ask(path, parameters = {}) {
   const response = await fetch(`${API}${path}?${new URLSearchParams(parameters)}`);
   if (response.ok) return response.json();
+  if (response.status === 401) location.replace(`/login${location.hash}`); // the session is over
   const said = await response.json().catch(() => ({}));
   throw new Error(said.error ?? `HTTP ${response.status}`);
 }
@@ -61,5 +62,12 @@ export class Link {
     this.lost = true;
     setTimeout(() => this.connect(), this.retryMs);
     this.retryMs = Math.min(LAST_RETRY_MS, this.retryMs * 2);
+    ask("info").catch(() => {}); // a stream cannot tell that a session is over
+  }
+
+  /** Begin anew: a message was missing. */
+  again() {
+    this.source?.close();
+    this.connect();
   }
 }

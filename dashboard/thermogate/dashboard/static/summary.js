@@ -38,8 +38,10 @@ export function fillTiles(rows, held) {
   const silent = rows.length - live.length;
   tile("devices", rows.length, "", silent ? `${silent} without values` : rows.length ? "all reporting" : "");
   const measured = live.filter((row) => isNumber(row.power_w));
-  const [watts, unit] = measured.length ? power(measured.reduce((sum, row) => sum + row.power_w, 0)) : [ABSENT, ""];
-  tile("power", watts, unit, live.length ? `${measured.length} of ${rows.length} devices${replayed(measured)}` : "");
+  const real = measured.filter((row) => !row.origin);
+  const counted = real.length ? real : measured; // what is played or simulated is never added to what is measured
+  const [watts, unit] = counted.length ? power(counted.reduce((sum, row) => sum + row.power_w, 0)) : [ABSENT, ""];
+  tile("power", watts, unit, live.length ? `${counted.length} of ${rows.length} devices${origins(counted)}` : "");
   hottest(live);
   const collapsed = rows.filter((row) => row.state === "collapse").length;
   tile("collapsed", rows.length ? collapsed : ABSENT, "", collapsed ? "thermal collapse now" : rows.length ? "none now" : "");
@@ -51,14 +53,12 @@ function hottest(live) {
   const warm = live.filter((row) => isNumber(row.temp_c));
   if (!warm.length) return tile("hottest", ABSENT, "", "");
   const top = warm.reduce((a, b) => (b.temp_c > a.temp_c ? b : a));
-  return tile("hottest", top.temp_c.toFixed(0), "°C", `${top.origin ? "replay · " : ""}${top.node} ${deviceName(top.kind, top.device)}`);
+  return tile("hottest", top.temp_c.toFixed(0), "°C", `${top.origin ? `${top.origin} · ` : ""}${top.node} ${deviceName(top.kind, top.device)}`);
 }
 
-/** What is played from a recording is told apart wherever it is counted. */
-function replayed(rows) {
-  const n = rows.filter((row) => row.origin).length;
-  if (!n) return "";
-  return n === rows.length ? " · replay" : ` · ${n} replay`;
+/** " · replay" or " · simulated", of devices that are not measured now. */
+function origins(rows) {
+  return [...new Set(rows.map((row) => row.origin))].filter(Boolean).map((origin) => ` · ${origin}`).join("");
 }
 
 function gates(held) {
@@ -93,20 +93,21 @@ export function buildChips(root, onToggle) {
 }
 
 export function fillChips(root, rows, only) {
+  const counts = new Map();
+  for (const row of rows) counts.set(row.state, (counts.get(row.state) ?? 0) + 1);
   for (const chip of root.children) {
-    const n = rows.filter((row) => row.state === chip.dataset.state).length;
+    const n = counts.get(chip.dataset.state) ?? 0;
     setText(chip.lastChild, String(n));
     setAttr(chip, "aria-pressed", only.has(chip.dataset.state));
     setAttr(chip, "data-none", n === 0 ? "" : null);
   }
 }
 
-/** The most urgent devices, in the order the server gives. */
-export function fillAttention(rows, onSelect) {
-  const urgent = rows.filter((row) => row.state !== "ok");
+/** Devices that need a person, the most urgent first, of `total`. */
+export function fillAttention(urgent, total, onSelect) {
   const groups = [...Map.groupBy(urgent, (row) => `${row.node} ${row.state} ${row.text}`).values()];
   const shown = groups.slice(0, MOST_ATTENTION);
-  setText($("attention-count"), urgent.length ? `${urgent.length} of ${rows.length}` : "");
+  setText($("attention-count"), urgent.length ? `${urgent.length} of ${total}` : "");
   const list = $("attention");
   const signature = shown.map(([row, ...more]) => `${keyOf(row)} ${more.length} ${row.state} ${row.text}`).join("\n") + groups.length;
   if (list.dataset.signature === signature) return;
@@ -114,7 +115,7 @@ export function fillAttention(rows, onSelect) {
   list.dataset.signature = signature;
   const items = shown.map((group) => el("li", {}, item(group, onSelect)));
   if (groups.length > shown.length) items.push(el("li", { className: "more" }, `and ${groups.length - shown.length} more`));
-  if (!urgent.length) items.push(el("li", { className: "more" }, rows.length ? "Nothing needs a person now." : "No device yet."));
+  if (!urgent.length) items.push(el("li", { className: "more" }, total ? "Nothing needs a person now." : "No device yet."));
   list.replaceChildren(...items);
   if (focused) list.querySelector(`[data-attention="${CSS.escape(focused)}"]`)?.focus();
 }
