@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import msgspec
+
 from thermogate.collector.config import EmbeddedSettings, RetentionSettings
 from thermogate.collector.store.base import DAY_NS, Batch
 from thermogate.collector.store.duck import Database
@@ -15,7 +17,18 @@ from thermogate.collector.store.embedded_query import Reader
 from thermogate.collector.store.embedded_rollup import Rollups
 from thermogate.collector.store.embedded_write import Writer
 from thermogate.collector.store.newest import Newest
-from thermogate.collector.store.resolution import Piece, Resolution, Span, Window, kept_by, pieces
+from thermogate.collector.store.resolution import (
+    STEP_NS,
+    Kept,
+    Piece,
+    Resolution,
+    Span,
+    Window,
+    ceil,
+    floor,
+    kept_by,
+    pieces,
+)
 from thermogate.collector.store.tables import Tables
 from thermogate.core.clock import Clock
 from thermogate.core.decision import GateDecision
@@ -183,10 +196,24 @@ class EmbeddedStore:
             with self._database.cursor() as cursor:
                 self._tables.load(cursor)
         self._covered = self._rollups.covered()
+        if self._read_only:
+            self._kept = self._kept_here()
         day_ago_ns = self._day_ago_ns()
         points = self._reader.latest(day_ago_ns)
         self._writer.start(points, day_ago_ns)
         self._newest.load(points, self._reader.gates(), self._reader.statuses())
+
+    def _kept_here(self) -> Kept:
+        """With every sample of the file: nobody deletes from one that is only read, such as an archive."""
+        oldest_ns = self._reader.oldest()
+        if oldest_ns is None:
+            return self._kept
+        # an hour of which some samples have gone is told by its windows, where there are any
+        has_windows = any(spans and spans[0][0] < oldest_ns for spans in self._covered.values())
+        begin_ns = (ceil if has_windows else floor)(oldest_ns, STEP_NS["1h"])
+        for_an_hour_ns = STEP_NS["1h"] - 1  # ages are told from a clock that goes on
+        raw_ns = max(self._kept.raw_ns, self._clock.utc_ns() - begin_ns + for_an_hour_ns)
+        return msgspec.structs.replace(self._kept, raw_ns=raw_ns)
 
     def _close(self) -> None:
         self._writing.shutdown()

@@ -66,6 +66,12 @@ class Reader:
             found += _points(measurement, names, self._rows(sql, since_ns))
         return found
 
+    def oldest(self) -> int | None:
+        """The stamp of the oldest sample; None when there is none."""
+        tables = self._tables.measurements()
+        times = [self._rows(f"select min(time_ns) from {table}")[0][0] for table in tables]
+        return min((time_ns for time_ns in times if time_ns is not None), default=None)
+
     def series(
         self, device: Device, fields: tuple[str, ...], start_ns: int, end_ns: int, step_ns: int
     ) -> list[Series]:
