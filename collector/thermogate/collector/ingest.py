@@ -95,6 +95,8 @@ class Ingest:
         async with asyncio.TaskGroup() as self._tasks:
             while messages := await self._next(stop):
                 flight = await self._begin(messages)
+                if len(self._writing) >= self._settings.writes:  # checked by then: the store need not wait
+                    await asyncio.wait(self._writing, return_when=asyncio.FIRST_COMPLETED)
                 self._start(self._tasks.create_task(self._store(flight)))
             self._tasks = None
 
@@ -178,8 +180,6 @@ class Ingest:
     async def _next(self, stop: asyncio.Event) -> list[Message]:
         """The next messages, as soon as they may be written; none when `stop` is set and no more come."""
         while True:
-            if len(self._writing) >= self._settings.writes:
-                await asyncio.wait(self._writing, return_when=asyncio.FIRST_COMPLETED)
             ending = stop.is_set()
             gathered_s = self._began_s + self._settings.gather_s
             gathering = bool(self._writing) or self._clock.steady_s() < gathered_s
