@@ -2,7 +2,7 @@
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from thermogate.collector.store.resolution import (
     COVERED_NS,
@@ -23,8 +23,8 @@ Rows = dict[tuple[str, str, int], Fields]
 """Node, device and begin of a window to what it holds."""
 
 
-def rolled(points: Iterable[Point], resolution: Resolution) -> Rows:
-    """Of one kind of device. A growth of nothing is left out, as one of 0 is by `seen`."""
+def rolled(points: Iterable[Point], resolution: Resolution, of: Collection[str]) -> Rows:
+    """Windows of these fields, of one kind of device. A growth of nothing is left out, as 0 is by `seen`."""
     devices: defaultdict[tuple[str, str], list[Point]] = defaultdict(list)
     for point in points:
         devices[point.node, point.device].append(point)
@@ -32,7 +32,7 @@ def rolled(points: Iterable[Point], resolution: Resolution) -> Rows:
     for (node, device), samples in devices.items():
         samples.sort(key=lambda point: point.time_ns)
         minutes = _windows(samples, STEP_NS["1m"])
-        rows = {begin_ns: _minute(samples, begin_ns) for begin_ns in minutes}
+        rows = {begin_ns: _minute(samples, begin_ns, of) for begin_ns in minutes}
         if resolution == "1h":
             hours: defaultdict[int, list[Fields]] = defaultdict(list)
             for begin_ns, row in rows.items():
@@ -54,10 +54,10 @@ def _windows(samples: Sequence[Point], step_ns: int) -> set[int]:
     return {floor(point.time_ns, step_ns) for point in samples}
 
 
-def _minute(samples: Sequence[Point], begin_ns: int) -> Fields:
+def _minute(samples: Sequence[Point], begin_ns: int, of: Collection[str]) -> Fields:
     end_ns, kind = begin_ns + STEP_NS["1m"], samples[0].measurement
     row: Fields = {}
-    for name in gauges(kind):  # type: ignore[arg-type]
+    for name in gauges(kind, of):  # type: ignore[arg-type]
         values = [p.fields[name] for p in samples if begin_ns <= p.time_ns < end_ns and name in p.fields]
         if values:
             row |= {
@@ -66,16 +66,17 @@ def _minute(samples: Sequence[Point], begin_ns: int) -> Fields:
                 f"{name}_max": max(values),
                 f"{name}_count": len(values),
             }
-    for name in counters(kind):  # type: ignore[arg-type]
+    for name in counters(kind, of):  # type: ignore[arg-type]
         if count := sum(begin_ns <= p.time_ns < end_ns and name in p.fields for p in samples):
             row[f"{name}_count"] = count
-    for name in (*counters(kind), *counted_flags(kind)):  # type: ignore[arg-type]
+    for name in (*counters(kind, of), *counted_flags(kind, of)):  # type: ignore[arg-type]
         steps = [late - soon for _, soon, late in _steps(samples, name, begin_ns, LOOK_BACK_NS)]
         row[f"{name}_growth"] = sum(step for step in steps if step >= 0)
+    counted = any(begin_ns <= p.time_ns < end_ns and "energy_j" in p.fields for p in samples)
     joules = [
         (soon + late) / 2 * ns / NS for ns, soon, late in _steps(samples, "power_w", begin_ns, COVERED_NS)
     ]
-    if has_power(kind) and joules and "energy_j_count" not in row:  # type: ignore[arg-type]
+    if has_power(kind, of) and joules and not counted:  # type: ignore[arg-type]
         row["energy_power_j"] = sum(joules)
     return row
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.contract.making import NOW_NS, stored
 from tests.contract.rolled import Rows, rolled, seen
 from tests.contract.test_rollups import _embedded_rows
-from thermogate.collector.config import EmbeddedSettings
+from thermogate.collector.config import EmbeddedSettings, RollupSettings
 from thermogate.collector.store.embedded import EmbeddedStore
 from thermogate.collector.store.resolution import RESOLUTIONS, STEP_NS, rolled_name
 from thermogate.core.clock import NS, SystemClock
@@ -54,7 +54,7 @@ async def test_every_window_is_right_after_kill_9_in_the_middle(tmp_path: Path) 
         assert len({point.node for point in points}) == 4
         for resolution in RESOLUTIONS:
             step_ns = STEP_NS[resolution]
-            wanted = closed(rolled(points, resolution), step_ns, now_ns)
+            wanted = closed(rolled(points, resolution, RollupSettings().fields), step_ns, now_ns)
             found = closed(_embedded_rows(store, rolled_name("gpu", resolution)), step_ns, now_ns)
             assert found.keys() == wanted.keys()
             wrong = [key for key, row in seen(wanted).items() if seen({key: found[key]})[key] != row]

@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,23 +11,27 @@ import pytest
 from tests import servers
 from tests.contract.making import GPU0, NOW_NS, sample, stored, write
 from tests.contract.rolled import Rows, rolled, seen
-from thermogate.collector.config import EmbeddedSettings, InfluxSettings
+from thermogate.collector.config import EmbeddedSettings, InfluxSettings, RollupSettings
 from thermogate.collector.store.base import RollsUp, Store
 from thermogate.collector.store.embedded import EmbeddedStore
 from thermogate.collector.store.influx import InfluxStore
 from thermogate.collector.store.resolution import RESOLUTIONS, STEP_NS, Resolution, Window, floor, rolled_name
 from thermogate.core.clock import NS, SystemClock
-from thermogate.core.query import Device, DeviceTime, Usage
+from thermogate.core.query import Device, DeviceTime, Ranked, Usage
 from thermogate.core.wire import Point
 
 HOUR_NS = STEP_NS["1h"]
 BEGIN_NS = floor(NOW_NS, HOUR_NS) - 3 * HOUR_NS
 """The begin of an hour, three to four hours ago."""
 _NUMBER = itertools.count()
+_FIELDS = RollupSettings().fields
 
 
 class Rolling(Store, RollsUp, Protocol):
     """A store that rolls up."""
+
+
+Make = Callable[..., Rolling]
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +41,20 @@ def influx_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(params=["embedded", "influx"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rolling]:
-    opened: Rolling
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
+    """The same store, to be opened, each time with other fields to roll up."""
     if request.param == "embedded":
-        opened = EmbeddedStore(tmp_path, EmbeddedSettings(threads=1), SystemClock())
-    else:
-        url = request.getfixturevalue("influx_url")
-        settings = InfluxSettings(url=url, database=f'rolled "{next(_NUMBER)}"')
-        opened = InfluxStore(settings, SystemClock())
-    async with opened:
+        return lambda *fields: EmbeddedStore(
+            tmp_path, EmbeddedSettings(threads=1), SystemClock(), rolled=fields
+        )
+    url = request.getfixturevalue("influx_url")
+    settings = InfluxSettings(url=url, database=f'rolled "{next(_NUMBER)}"')
+    return lambda *fields: InfluxStore(settings, SystemClock(), rolled=fields)
+
+
+@pytest.fixture
+async def store(make: Make) -> AsyncIterator[Rolling]:
+    async with make(*_FIELDS) as opened:
         yield opened
 
 
@@ -110,9 +119,11 @@ def run_of(seconds: range, node: str = "n1", device: str = "0", *, seed: int = 1
     return points
 
 
-async def check(store: Rolling, points: list[Point], kind: str = "gpu") -> None:
+async def check(
+    store: Rolling, points: list[Point], kind: str = "gpu", of: Collection[str] = _FIELDS
+) -> None:
     for resolution in RESOLUTIONS:
-        found, wanted = await windows_of(store, kind, resolution), rolled(points, resolution)
+        found, wanted = await windows_of(store, kind, resolution), rolled(points, resolution, of)
         assert found.keys() == wanted.keys()
         for key, row in seen(wanted).items():
             assert seen({key: found[key]})[key] == pytest.approx(row, rel=1e-9), (resolution, key)
@@ -206,7 +217,9 @@ async def test_only_the_nodes_asked_for_need_be_rolled_up(store: Rolling) -> Non
     await write(store, *first, *second, *run_of(range(100), node="nx2"))
     await roll_up(store, nodes=("n.2",))
     found = await windows_of(store, "gpu", "1m")
-    assert {key: row for key, row in found.items() if key[0] == "n.2"}.keys() == rolled(second, "1m").keys()
+    assert {key: row for key, row in found.items() if key[0] == "n.2"}.keys() == rolled(
+        second, "1m", _FIELDS
+    ).keys()
     await roll_up(store, nodes=("n1", "nx2"))
     assert {key[0] for key in await windows_of(store, "gpu", "1m")} == {"n1", "n.2", "nx2"}
 
@@ -257,6 +270,34 @@ async def test_answers_are_the_same_from_windows_and_samples_together(store: Rol
         assert await _answers(store, *span) == before
 
 
+async def test_largest_minimum_may_be_far_from_the_largest_in_every_part(store: Rolling) -> None:
+    points = [at(10, device=str(i), temp_c=90.0 if i < 50 else 1.0) for i in range(100)]
+    points += [at(70, device=str(i), temp_c=1.0 if i < 50 else 90.0) for i in range(100)]
+    points += [at(10, node="n2", temp_c=50.0), at(70, node="n2", temp_c=51.0)]
+    await write(store, *points)
+    await _roll_up_and_cover(store, "1m", 0, 60)
+    span = {"start_ns": BEGIN_NS, "end_ns": BEGIN_NS + 120 * NS}
+    assert await store.top("gpu", "temp_c", **span, limit=1, by="min") == [
+        Ranked(Device("n2", "gpu", "0"), 50.0)
+    ]
+    assert await store.top("gpu", "temp_c", **span, limit=1, by="max", largest=False) == [
+        Ranked(Device("n2", "gpu", "0"), 51.0)
+    ]
+
+
+@pytest.mark.parametrize("hot_count", [30, 60])
+async def test_maximum_before_the_range_is_not_ranked(store: Rolling, hot_count: int) -> None:
+    """Though the window in which the range begins has it, for more devices than are asked for at once."""
+    hot = [at(5, device=str(i), temp_c=95.0 - i / 100) for i in range(hot_count)]
+    points = [*hot, *(at(55, device=str(99 - i), temp_c=40.0 + i) for i in range(35)), at(130, temp_c=41.0)]
+    await write(store, *points)
+    await _roll_up_and_cover(store, "1m", 0, 120)
+    found = await store.top(
+        *("gpu", "temp_c"), start_ns=BEGIN_NS + 30 * NS, end_ns=BEGIN_NS + 140 * NS, limit=3, by="max"
+    )
+    assert [(one.device.device, one.value) for one in found] == [("65", 74.0), ("66", 73.0), ("67", 72.0)]
+
+
 def near(usage: Usage | None) -> dict[str, Any]:
     assert usage is not None
     return {name: pytest.approx(getattr(usage, name)) for name in usage.__struct_fields__}
@@ -288,3 +329,85 @@ async def test_windows_are_not_samples(store: Rolling) -> None:
     await roll_up(store)
     assert len(await stored(store)) == len(points)
     assert [point.measurement for point in await store.latest()] == ["gpu"]
+
+
+def _times(*spans: tuple[int, int]) -> list[DeviceTime]:
+    return [DeviceTime(GPU0, BEGIN_NS + start_s * NS, BEGIN_NS + end_s * NS) for start_s, end_s in spans]
+
+
+async def test_windows_hold_the_fields_that_are_set_and_no_others(make: Make) -> None:
+    points = run_of(range(100, 400))
+    async with make("power_w", "collapse") as store:
+        await write(store, *points)
+        await roll_up(store)
+        await check(store, points, of=("power_w", "collapse"))
+
+
+async def test_answers_stay_the_same_when_the_fields_to_roll_up_change(make: Make) -> None:
+    """Minutes and hours rolled up with three sets of fields, the change in the middle of an hour."""
+    points = run_of(range(50, 9000, 3))
+    spans = [(77, 8933), (3600, 7200)]
+    sets = (("temp_c", "rle"), ("power_w", "temp_c", "energy_j"), _FIELDS)
+    async with make(*_FIELDS) as store:
+        await write(store, *points)
+        asked = [(BEGIN_NS + start_s * NS, BEGIN_NS + end_s * NS) for start_s, end_s in spans]
+        plain = [await _answers(store, *span) for span in asked]
+        usages = await store.usage(_times(*spans))
+    for fields, (first_s, last_s) in zip(sets, ((0, 2400), (2400, 6000), (6000, 9000)), strict=True):
+        async with make(*fields) as store:
+            await _roll_up_and_cover(store, "1m", first_s, last_s)
+            for hour in range(first_s // 3600, last_s // 3600):
+                await _roll_up_and_cover(store, "1h", hour * 3600, hour * 3600 + 3600)
+            for span, before in zip(asked, plain, strict=True):
+                assert await _answers(store, *span) == before
+            for before_usage, after in zip(usages, await store.usage(_times(*spans)), strict=True):
+                assert after is not None
+                assert {name: getattr(after, name) for name in after.__struct_fields__} == near(before_usage)
+
+
+async def _roll_up_and_cover(store: Rolling, resolution: Resolution, first_s: int, last_s: int) -> None:
+    span = BEGIN_NS + first_s * NS, BEGIN_NS + last_s * NS
+    await store.roll_up(resolution, [Window(*span)])
+    await store.cover(resolution, *span)
+
+
+async def test_late_samples_are_in_windows_that_were_made_with_other_fields(make: Make) -> None:
+    points = run_of(range(3600))
+    async with make("temp_c", "collapse") as store:
+        await write(store, *points[::2])
+        await _roll_up_and_cover(store, "1m", 0, 3600)
+        await _roll_up_and_cover(store, "1h", 0, 3600)
+    async with make("power_w") as store:
+        await write(store, *points[1::2])
+        await roll_up(store, nodes=("n1",))
+        await check(store, points, of=("temp_c", "collapse", "power_w"))
+
+
+async def test_only_what_has_all_fields_of_the_settings_is_covered(make: Make) -> None:
+    async with make("temp_c", "power_w") as store:
+        await store.cover("1m", BEGIN_NS, BEGIN_NS + HOUR_NS)
+    async with make("temp_c") as store:
+        assert await store.covered() == {"1m": ((BEGIN_NS, BEGIN_NS + HOUR_NS),)}
+    async with make("temp_c", "rle") as store:
+        assert await store.covered() == {}
+        await store.cover("1m", BEGIN_NS + HOUR_NS // 2, BEGIN_NS + 2 * HOUR_NS)
+        await store.cover("1h", BEGIN_NS, BEGIN_NS + 2 * HOUR_NS)
+        assert await store.covered() == {
+            "1m": ((BEGIN_NS + HOUR_NS // 2, BEGIN_NS + 2 * HOUR_NS),),
+            "1h": ((BEGIN_NS + HOUR_NS, BEGIN_NS + 2 * HOUR_NS),),
+        }
+
+
+async def test_what_was_covered_before_fields_could_be_set_has_every_field(make: Make) -> None:
+    async with make("temp_c") as store:
+        if isinstance(store, EmbeddedStore):
+            with store._database.transaction() as cursor:
+                cursor.execute("alter table covered drop column fields")
+                cursor.execute("insert into covered values ('1m', ?, ?)", [BEGIN_NS, BEGIN_NS + HOUR_NS])
+        else:
+            await store._http.write(b"rolled_up windows=60 %d\n" % (BEGIN_NS + 60), "1m")
+    async with make("temp_c", "sm_clock_hz") as store:
+        await store.cover("1m", BEGIN_NS + HOUR_NS, BEGIN_NS + 2 * HOUR_NS)
+        assert await store.covered() == {"1m": ((BEGIN_NS, BEGIN_NS + 2 * HOUR_NS),)}
+    async with make("temp_c", "sm_clock_hz") as store:
+        assert await store.covered() == {"1m": ((BEGIN_NS, BEGIN_NS + 2 * HOUR_NS),)}

@@ -492,3 +492,53 @@ async def test_reading_of_samples_can_be_given_up_half_way(store: Store) -> None
         break
     await write(store, sample(0, device="2"))
     assert len(await stored(store)) == 3
+
+
+_ODD_NAMES = (
+    "",
+    "temp_",
+    "temp_.*",
+    "temp_c)",
+    "x|temp_c)",
+    "time",
+    "node",
+    "device",
+    'a"b',
+    "a\\b",
+    "a\nb",
+    "a'b",
+    "*",
+)
+
+
+async def test_field_that_cannot_be_is_nowhere(store: Store) -> None:
+    await write(store, sample(5, temp_c=60, temp_limit_c=90), sample(4, temp_c=61, temp_limit_c=90))
+    assert await series(store, *_ODD_NAMES) == {}
+    for name in _ODD_NAMES:
+        span = {"start_ns": NOW_NS - 60 * NS, "end_ns": NOW_NS}
+        assert await store.top("gpu", name, **span, limit=3) == [], name
+
+
+async def test_name_that_means_something_elsewhere_is_one_name(store: Store) -> None:
+    """To a regular expression, a question or a line."""
+    nodes = ("...", "n.1", "n-1", "_", "-", ".a")
+    await write(store, *(sample(5, node, temp_c=50.0 + i) for i, node in enumerate(nodes)), sample(5, "nx1"))
+    for i, node in enumerate(nodes):
+        found = await series(store, "temp_c", device=Device(node, "gpu", "0"))
+        assert [point.mean for point in found["temp_c"]] == [50.0 + i]
+        assert [point.node for point in await stored(store, node=node)] == [node]
+    for nobody in (".*", "n.*", "n'1", 'n"1', "n\\1", "n1\n", ""):
+        assert await series(store, "temp_c", device=Device(nobody, "gpu", "0")) == {}
+        assert await stored(store, node=nobody) == []
+
+
+async def test_range_of_nothing_has_no_answer(store: Store) -> None:
+    await write(store, sample(5))
+    for start_ns, end_ns in ((NOW_NS, NOW_NS), (NOW_NS, NOW_NS - 7200 * NS)):
+        span = {"start_ns": start_ns, "end_ns": end_ns}
+        assert await store.top("gpu", "temp_c", **span, limit=3) == []
+        assert await store.series(GPU0, ("temp_c", "energy_j"), **span, step_ns=60 * NS) == []
+        assert await stored(store, **span) == []
+        assert await store.usage([DeviceTime(GPU0, start_ns, end_ns)]) == [None]
+        assert await store.events(**span) == []
+        assert await store.decisions(**span) == []

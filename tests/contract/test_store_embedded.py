@@ -309,3 +309,22 @@ async def test_full_disk_takes_batches_whole_or_not_at_all_and_goes_on_when_ther
         span = {"start_ns": 0, "end_ns": 2**62, "step_ns": BIG * NS}
         [series] = await store.series(GPU0, ("f7_w",), **span)
         assert sum(point.count for point in series.points) == (done + 10) * BIG
+
+
+@pytest.mark.parametrize("left", [b"", bytes(4096)], ids=["nothing", "a header"])
+async def test_a_file_that_a_full_disk_kept_from_being_made_is_made_at_the_next_start(
+    tmp_path: Path, left: bytes
+) -> None:
+    (tmp_path / "store.duckdb").write_bytes(left)
+    async with embedded(tmp_path) as store:
+        await write(store, sample(0))
+        assert len(await stored(store)) == 1
+
+
+async def test_a_whole_file_that_is_no_store_is_left_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "store.duckdb"
+    file.write_bytes(b"x" * 20_000)
+    with pytest.raises(UnavailableError, match="cannot be opened"):
+        async with embedded(tmp_path):
+            pass
+    assert file.read_bytes() == b"x" * 20_000

@@ -373,3 +373,27 @@ async def test_a_phone_shows_the_fleet_and_a_device_without_scrolling_sideways(b
         await picture(page, "phone-device")
         await page.locator("#detail-close").click()
         await expect(page.locator("#detail")).to_be_hidden()
+
+
+async def test_a_page_that_is_open_for_weeks_forgets_what_is_old_and_no_decision_in_force(browser):
+    fleet = FakeFleet(SESSIONS[:1], nodes=1, gpus=1, now_ns=now_ns())
+    async with serving(fleet.query) as url, opened(browser, url) as page:
+        kept = await page.evaluate(
+            """async () => {
+                const { Decisions, Events } = await import("/static/lists.js");
+                const [events, decisions] = [new Events(), new Decisions()];
+                const issued = (n, target) => ({
+                    id: String(n), kind: "node", target, issued_at_ns: n, expires_at_ns: 1e9,
+                });
+                decisions.add(issued(-1, "quiet"));
+                for (let n = 0; n < 20000; n++) {
+                    events.add({ node: "n1", event: "xid", time_ns: n });
+                    decisions.add(issued(n, `n${n % 5}`));
+                }
+                const last = events.newest()[0].time_ns;
+                const force = decisions.inForce(0).map((decision) => decision.target).sort();
+                return [events.byKey.size, decisions.byId.size, last, force.join(" ")];
+            }"""
+        )
+    assert max(kept[:2]) <= 4000
+    assert kept[2:] == [19_999, "n0 n1 n2 n3 n4 quiet"]

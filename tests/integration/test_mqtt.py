@@ -322,3 +322,61 @@ async def test_a_message_too_large_to_be_ours_is_not_taken_into_memory_and_is_to
                     await asyncio.sleep(0.01)
     assert len(message.payload) == 1_000_000
     assert "set max_packet_size at the broker" in sub.last_problem
+
+
+async def test_a_message_too_large_for_a_client_with_a_window_costs_only_itself(tmp_path):
+    with mosquitto(tmp_path) as url:
+        sub = client(url, "sub", subscribe=("t/x",), manual_ack=True, window=20)
+        async with sub, client(url, "pub") as pub:
+            await within(sub.wait_connected())
+            await within(pub.wait_connected())
+            for number in range(60):
+                pub.publish_soon("t/x", bytes(200_000) if number % 2 else b"%d" % number)
+            messages = []
+            while len(messages) < 30:
+                more = await within(sub.receive(100))
+                sub.ack(*more)
+                messages += more
+            assert sub.connected
+    assert [m.payload for m in messages] == [b"%d" % n for n in range(0, 60, 2)]
+    assert {m.connection for m in messages} == {1}
+
+
+async def test_connections_that_end_one_after_another_do_not_fill_the_memory(tmp_path):
+    with mosquitto(tmp_path) as url:
+        sub = client(url, "sub", subscribe=("t/x",), manual_ack=True, window=200)
+        async with sub, client(url, "pub") as pub:
+            await within(pub.wait_connected())
+            for _ in range(12):
+                async with asyncio.timeout(20):
+                    while not sub.connected:
+                        await asyncio.sleep(0.01)
+                before = len(sub._received)
+                for _ in range(200):
+                    pub.publish_soon("t/x", b"x")
+                async with asyncio.timeout(20):
+                    while len(sub._received) < before + 200:
+                        await asyncio.sleep(0.01)
+                sub._link.connection._paho.socket().shutdown(socket.SHUT_RDWR)
+                async with asyncio.timeout(20):
+                    while sub.connected:
+                        await asyncio.sleep(0.01)
+                assert len(sub._received) <= 1200
+
+
+async def test_leaving_a_broker_that_hangs_does_not_wait_for_it():
+    async def deaf(reader, writer):
+        await reader.read(1000)
+        writer.write(b"\x20\x02\x00\x00")
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(1000):
+                pass
+        writer.close()
+
+    async with await asyncio.start_server(deaf, "127.0.0.1", 0) as server:
+        url = f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with client(url, "x") as leaving:
+            await within(leaving.wait_connected())
+            taken = leaving.publish_soon("t/x", b"x")
+        with pytest.raises(NotConnectedError):
+            await within(taken)

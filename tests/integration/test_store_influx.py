@@ -198,6 +198,18 @@ async def test_ranking_of_all_devices_is_that_of_a_few_and_more(url: str) -> Non
         assert await store.top("gpu", "temp_c", limit=4, **span) == everything[:4]
 
 
+async def test_retention_policies_that_were_dropped_are_made_again(url: str) -> None:
+    async with influx(url, "policies") as store:
+        await write(store, sample(3))
+        span = floor(NOW_NS, 60 * NS) - 60 * NS, floor(NOW_NS, 60 * NS)
+        await store._http.query('DROP RETENTION POLICY "1m" ON "policies"')
+        with pytest.raises(StoreError, match="1m"):
+            await store.roll_up("1m", [Window(*span)])
+        await store.roll_up("1m", [Window(*span)])
+        await store.cover("1m", *span)
+        assert await store.covered() == {"1m": (span,)}
+
+
 async def test_what_was_covered_is_a_row_a_day_and_known_to_other_collectors(url: str) -> None:
     hour_ns, day_ns = STEP_NS["1h"], 24 * STEP_NS["1h"]
     begin_ns = floor(NOW_NS, day_ns) - 4 * day_ns + 5 * hour_ns

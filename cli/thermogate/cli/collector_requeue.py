@@ -63,7 +63,7 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 
 def _quarantine(args: argparse.Namespace) -> int:
     """Show them, the newest last."""
-    folder = settings.data_dir(settings.load(args)) / "quarantine"
+    folder = _folder(args) / "quarantine"
     try:
         found = [one for one in _all(folder) if _matches(one, args.node, args.reason)]
     except OSError as err:
@@ -79,6 +79,17 @@ def _quarantine(args: argparse.Namespace) -> int:
     tried = f", of which {again} wait to be tried again" if again else ""
     render.show(f"{len(found)} messages in {folder}{tried}")
     return 0
+
+
+def _folder(args: argparse.Namespace) -> Path:
+    folder = settings.data_dir(settings.load(args))
+    try:
+        there = folder.is_dir()
+    except OSError as err:
+        raise _unreadable(folder / "quarantine", err) from err
+    if not there:
+        raise UnavailableError(f"{folder} is not there: name the collector's data folder with --data-dir")
+    return folder
 
 
 def _all(folder: Path) -> Iterator[Shown]:
@@ -106,7 +117,7 @@ def _matches(one: Shown, node: str | None, reason: str | None) -> bool:
 
 def _requeue(args: argparse.Namespace) -> int:
     """Move the files, and wait for what a running collector makes of them."""
-    data_dir = settings.data_dir(settings.load(args))
+    data_dir = _folder(args)
     folder = data_dir / "quarantine"
     wait_s = parse_duration(args.wait) / NS
     began_ns = time.time_ns()

@@ -5,6 +5,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TextIO
 
 from thermogate.cli import asking
 from thermogate.core.errors import ConfigError, UnavailableError
@@ -32,15 +33,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _csv(args: argparse.Namespace) -> None:
-    out = args.out.open("w", encoding="utf-8", newline="") if args.out else sys.stdout
+    if not args.out:
+        await _write(args, sys.stdout)
+        return
+    try:
+        with args.out.open("w", encoding="utf-8", newline="") as out:
+            await _write(args, out)
+    except OSError as err:
+        raise UnavailableError(f"{args.out}: cannot be written: {err.strerror}") from err
+
+
+async def _write(args: argparse.Namespace, out: TextIO) -> None:
     try:
         async with asking.answers(args) as answers:
             async for chunk in _pieces(args, answers):
                 out.write(chunk)
     finally:
         out.flush()
-        if args.out:
-            out.close()
 
 
 async def _parquet(args: argparse.Namespace) -> None:

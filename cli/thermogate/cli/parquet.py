@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import tempfile
 import threading
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import IO, Self
 
 import duckdb
 
+from thermogate.cli import render
 from thermogate.core.errors import UnavailableError
 from thermogate.core.schema import INTEGER_FIELDS
 from thermogate.dashboard.export import IDENTITY
@@ -21,6 +23,7 @@ _CONFIG: dict[str, str | int | bool] = {
     "autoinstall_known_extensions": False,  # nothing is fetched from the network
     "autoload_known_extensions": False,
 }
+_COLUMN_RE = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _ROWS = 122_880
 """Rows of a group, which are held in memory until it is whole: about 60 MB with every field there."""
 
@@ -59,7 +62,7 @@ class ParquetWriter:
             self._head, newline, piece = (self._head + piece).partition("\n")
             if not newline:
                 return
-            self._pipe = self._start(self._head.split(","))
+            self._pipe = self._start(self._columns(self._head))
             piece = f"{self._head}\n{piece}"
         try:
             self._pipe.write(piece)
@@ -80,6 +83,15 @@ class ParquetWriter:
                 (self._folder / "out").replace(self._file)
             except OSError as cause:
                 raise UnavailableError(f"{self._file}: cannot be written: {cause.strerror}") from cause
+
+    def _columns(self, head: str) -> list[str]:
+        """They go into SQL, and come from whoever answers at --url."""
+        columns = head.split(",")
+        if len(set(columns)) != len(columns) or not all(map(_COLUMN_RE.fullmatch, columns)):
+            raise UnavailableError(
+                f"{self._file}: what was answered is no export: {render.plain(head[:80])!r}"
+            )
+        return columns
 
     def _start(self, columns: list[str]) -> IO[str]:
         pipe = self._folder / "in"

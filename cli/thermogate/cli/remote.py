@@ -18,6 +18,7 @@ from thermogate.core.decision import GateDecision
 from thermogate.core.errors import ConfigError, UnavailableError
 from thermogate.core.model import Event, Status
 from thermogate.core.query import Device, Ranked, Series
+from thermogate.dashboard import hosts
 from thermogate.dashboard.answers import FleetRow, Info
 from thermogate.dashboard.jobs import JobAnswer
 from thermogate.dashboard.times import format_time
@@ -130,23 +131,26 @@ class Remote:
         url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(given)}"
         if not url.startswith(("http://", "https://")):
             raise UnavailableError(f"--url {self.url}: expected http://HOST:PORT or https://HOST:PORT")
-        request = urllib.request.Request(url)  # noqa: S310 - http and https only, above
-        if self._token:
-            request.add_unredirected_header("Authorization", f"Bearer {self._token}")
         try:
+            request = urllib.request.Request(url)  # noqa: S310 - http and https only, above
+            if self._token:
+                request.add_unredirected_header("Authorization", f"Bearer {self._token}")
             return self._direct().open(request, timeout=_TIMEOUT_S)
         except urllib.error.HTTPError as err:
             cure = _CURES.get(err.code)
             raise UnavailableError(f"{self.url}: {_error_text(err)}{f'; {cure}' if cure else ''}") from err
         except (OSError, http.client.HTTPException) as err:
             raise self._unreached(getattr(err, "reason", err)) from err
+        except ValueError as err:
+            raise UnavailableError(f"--url {self.url}: {err}: expected http://HOST:PORT") from err
 
     def _direct(self) -> urllib.request.OpenerDirector:
         if self._opener is None:
             context = _trusting(self._ca_file)
-            self._opener = urllib.request.build_opener(
-                _NoRedirect, urllib.request.HTTPSHandler(context=context)
-            )
+            handlers: list[Any] = [_NoRedirect, urllib.request.HTTPSHandler(context=context)]
+            if hosts.is_loopback(urllib.parse.urlsplit(self.url).hostname or ""):
+                handlers.append(urllib.request.ProxyHandler({}))  # a proxy's loopback is another machine's
+            self._opener = urllib.request.build_opener(*handlers)
         return self._opener
 
     def _unreached(self, cause: object) -> UnavailableError:
@@ -183,6 +187,6 @@ def _parameter(name: str, value: Any) -> tuple[str, str]:
 
 def _error_text(err: urllib.error.HTTPError) -> str:
     try:
-        return render.plain(str(json.loads(err.read())["error"]))
-    except (ValueError, KeyError, TypeError):
+        return render.plain(str(json.loads(err.read(_CHUNK_BYTES))["error"]))
+    except (ValueError, KeyError, TypeError, RecursionError, OSError, http.client.HTTPException):
         return render.plain(f"HTTP {err.code} {err.reason}")

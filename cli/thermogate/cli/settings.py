@@ -15,6 +15,7 @@ from thermogate.collector.config import CollectorSettings
 from thermogate.core import config
 from thermogate.core.clock import NS
 from thermogate.core.config import Settings
+from thermogate.core.errors import ConfigError
 from thermogate.core.mqtt import MqttSettings
 from thermogate.dashboard.otlp_settings import OtlpSettings
 from thermogate.dashboard.settings import DashboardSettings
@@ -75,7 +76,12 @@ def load(args: argparse.Namespace, **flags: str | None) -> ThermogateSettings:
 
 def for_s(args: argparse.Namespace) -> float | None:
     """Seconds of `--for`. Raises ConfigError."""
-    return None if args.for_s is None else parse_duration(args.for_s) / NS
+    if args.for_s is None:
+        return None
+    try:
+        return parse_duration(args.for_s) / NS
+    except ConfigError as err:
+        raise ConfigError(f"--for {err}") from err
 
 
 def data_dir(settings: ThermogateSettings) -> Path:

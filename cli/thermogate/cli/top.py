@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
             return f"no {args.kind} {lacking} in this range"
         head, show = _column(ranking)
         rows = [(r.device.node, f"{r.device.kind}{r.device.device}", show(r.value)) for r in answer]
-        return f"{args.kind}s by {ranking.what}\n" + render.table(("NODE", "DEVICE", head), rows)
+        return f"{args.kind.upper()}s by {ranking.what}\n" + render.table(("NODE", "DEVICE", head), rows)
 
     return asyncio.run(watching.watch(args, ask, text))
 

@@ -43,6 +43,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--store", choices=("embedded", "influx", "victoria"), help="default: collector.store"
     )
     parser.add_argument("--influx", metavar="URL", help="InfluxDB, http://HOST:8086; implies --store influx")
+    parser.add_argument(
+        "--victoria", metavar="URL", help="VictoriaMetrics, http://HOST:8428; implies --store victoria"
+    )
     parser.add_argument("--url", help="ask the HTTP API of a running collector")
     parser.add_argument("--token-file", metavar="FILE", help="with --url: the token to ask with")
     parser.add_argument("--ca-file", metavar="FILE", help="with --url: authorities to trust with https")
@@ -54,8 +57,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(args: argparse.Namespace) -> int:
     """0 when every sample is stored once as it was generated, else 1."""
     fleet = simulate_fleet.load(args.manifest)
-    store = "influx" if args.influx else args.store
-    loaded = settings.load(args, collector__store=store, collector__influx__url=args.influx)
+    loaded = settings.load(
+        args,
+        collector__store="victoria" if args.victoria else "influx" if args.influx else args.store,
+        collector__influx__url=args.influx,
+        collector__victoria__url=args.victoria,
+    )
     verdict = asyncio.run(_verify(args, loaded, fleet))
     if args.json:
         print(msgspec.json.encode(verdict).decode(), flush=True)
@@ -177,7 +184,9 @@ def _tell(verdict: Verdict) -> None:
         f"{verdict.foreign:,} foreign"
     )
     if verdict.unsure:
-        service.say(f"{verdict.unsure:,} were being generated when the simulation was killed: not counted")
+        service.say(
+            f"{verdict.unsure:,} of the last moment of a simulation that runs or was killed: not counted"
+        )
     rows = [(one.what, one.node, one.device, str(one.time_ns), one.text) for one in verdict.examples]
     if rows:
         service.say(render.table(("what", "node", "device", "time_ns", ""), rows))

@@ -17,6 +17,9 @@ _RANGES_A_MESSAGE = 1000
 """48 bytes each at most, so that a message stays below wire.MAX_PAYLOAD_BYTES."""
 _MAX_RANGES = 100_000
 _TICKS = 10
+_BREATH = 100
+"""Acknowledgements between two looks at what else is to be done: some ms. After a start all nodes are due
+at once."""
 
 Key = tuple[str, str]
 """Node, spool."""
@@ -113,12 +116,17 @@ class Acker:
         """Acknowledge what is due, for ever; a tenth of the nodes at a time."""
         while True:
             now_s = self._clock.steady_s()
-            self._send(self._ledger.due(now_s - self._interval_s))
+            due = self._ledger.due(now_s - self._interval_s)
+            while part := list(islice(due, _BREATH)):
+                self._send(part)
+                await asyncio.sleep(0)
             await self._clock.sleep_until(now_s + self._interval_s / _TICKS)
 
     async def flush(self, timeout_s: float) -> None:
         """Acknowledge everything and wait until the broker has it, or not longer than the timeout."""
-        self._send(self._ledger.due(self._clock.steady_s()))
+        self._send(
+            list(self._ledger.due(self._clock.steady_s()))
+        )  # what cannot be sent is kept, and due again
         if self._on_their_way:
             await asyncio.wait(self._on_their_way, timeout=timeout_s)
 

@@ -26,15 +26,20 @@ from thermogate.core.wire import gate_topic, node_topic, to_name
 _MIB = 1 << 20
 _LAST_ACKS_S = 0.2
 """Kept of the time to stop for the last acknowledgements to reach the broker."""
+_MOST_ACKS_S = 0.7
+"""A broker that has not taken them by then hangs, and leaving it takes a second more."""
 
 
 def make_store(settings: CollectorSettings, data_dir: Path, clock: Clock) -> Store:
     """The store that the settings name, to be opened with `async with`."""
     if settings.store == "influx":
-        return InfluxStore(settings.influx, clock, retention=settings.retention)
+        return InfluxStore(
+            settings.influx, clock, retention=settings.retention, rolled=settings.rollup.fields
+        )
     if settings.store == "victoria":
         return VictoriaStore(settings.victoria, clock)
-    return EmbeddedStore(data_dir, settings.embedded, clock, retention=settings.retention)
+    rolled = settings.rollup.fields
+    return EmbeddedStore(data_dir, settings.embedded, clock, retention=settings.retention, rolled=rolled)
 
 
 def subscriptions(share_group: str) -> tuple[str, ...]:
@@ -109,9 +114,8 @@ class Collector:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Why nothing comes from the broker, if so; () when all is well."""
-        problem = self._client.last_problem
-        return (problem,) if problem else ()
+        """Why nothing comes from the broker or goes into the store, if so; () when all is well."""
+        return tuple(filter(None, (self._client.last_problem, self._ingest.problem)))
 
     async def connected(self) -> None:
         """Return once the broker has accepted this collector; what is published before may be missed
@@ -139,4 +143,4 @@ class Collector:
             if rolling is not None:
                 rolling.cancel()
             acking.cancel()
-            await self._acker.flush(until_s - asyncio.get_running_loop().time())
+            await self._acker.flush(min(until_s - asyncio.get_running_loop().time(), _MOST_ACKS_S))

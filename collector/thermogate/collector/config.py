@@ -1,13 +1,16 @@
 """Settings of the collector and of the stores it can write to."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
 from thermogate.core.config import Settings
+from thermogate.core.schema import MEASUREMENTS
 
 _Positive = msgspec.Meta(gt=0)
 _OneOrMore = msgspec.Meta(ge=1)
+_MOVED = {"retention_days": "collector.retention.raw_days"}
 
 
 class RetentionSettings(Settings, frozen=True):
@@ -20,6 +23,20 @@ class RetentionSettings(Settings, frozen=True):
     """Windows of a minute: half a year, so that a run can be compared with the last one of its kind."""
     hour_days: Annotated[float, _Positive] = 1825.0
     """Windows of an hour: five years, the life of a cluster, for energy, ageing and summers."""
+
+
+_ROLLED = (
+    "power_w",
+    "energy_j",
+    "temp_c",
+    "mem_temp_c",
+    "util_ratio",
+    "rle",
+    "collapse",
+    "throttled",
+    "temp_limit_c",
+    "dram_energy_j",
+)
 
 
 class RollupSettings(Settings, frozen=True):
@@ -39,10 +56,23 @@ class RollupSettings(Settings, frozen=True):
     load_ratio: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
     """Share of the time in which late windows may keep the store busy; live writes and questions have
     the rest."""
+    fields: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = _ROLLED
+    """What windows hold, of whichever device has it; the rest is answered from samples, while these last.
+    What a window costs InfluxDB is in proportion to its fields. These are what is asked about over months:
+    what a cluster takes, how hot and how busy it is, where it loses work, and what charts and the reports
+    on jobs need (all but dram_energy_j, which bills add up, and mem_temp_c, by which memory ages)."""
+
+    def __post_init__(self) -> None:
+        known = {field.name for one in MEASUREMENTS.values() if one.name != "agent" for field in one.fields}
+        unknown = [name for name in self.fields if name not in known]
+        if unknown:
+            raise ValueError(f"no field of gpu, cpu or node is called {', '.join(unknown)}")
 
 
 class EmbeddedSettings(Settings, frozen=True):
     """The store inside the process: one DuckDB file."""
+
+    moved: ClassVar[Mapping[str, str]] = _MOVED
 
     memory_mb: Annotated[int, msgspec.Meta(ge=64)] = 1024
     """What queries may use before they spill to disk; DuckDB's own default, 80 % of the machine,
@@ -56,6 +86,8 @@ class EmbeddedSettings(Settings, frozen=True):
 
 class InfluxSettings(Settings, frozen=True):
     """InfluxDB 1.x, 2.x or 3.x; docs/stores.md says what each needs."""
+
+    moved: ClassVar[Mapping[str, str]] = _MOVED
 
     url: str = "http://127.0.0.1:8086"
     api: Literal["auto", "1", "2", "3"] = "auto"

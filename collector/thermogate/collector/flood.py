@@ -8,6 +8,8 @@ from thermogate.core.wire import node_topic
 log = logging.getLogger(__name__)
 
 _NODES = node_topic("", "").rstrip("/") + "/"
+_NAME_LENGTH = 128
+"""What is longer is no name, and shares the bucket of those that begin so."""
 _QUIET_S = 60.0
 """A node that has kept to its rate for this long has stopped flooding."""
 
@@ -49,7 +51,7 @@ class Flood:
         """
         if not topic.startswith(_NODES):
             return True
-        name = topic[len(_NODES) :].partition("/")[0]
+        name = topic[len(_NODES) :].partition("/")[0][:_NAME_LENGTH]
         bucket = self._buckets.get(name) or self._new(name, now_s)
         tokens = bucket.tokens + (now_s - bucket.at_s) * self._rate
         bucket.at_s = now_s
@@ -76,7 +78,9 @@ class Flood:
         bucket.dropped_s = now_s
 
     def _calmed(self, name: str, bucket: _Bucket) -> None:
-        log.info("node %s keeps to its rate again; %d messages were dropped", name, bucket.dropped)
+        log.info(
+            "node %s keeps to its rate again; %d messages were dropped", ascii(name)[1:-1], bucket.dropped
+        )
         self.nodes.discard(name)
         bucket.dropped = 0
 

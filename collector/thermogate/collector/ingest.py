@@ -90,15 +90,24 @@ class Ingest:
         self._quiet_until_s = 0.0
         self._began_s = -math.inf
 
+    @property
+    def problem(self) -> str:
+        """Why nothing is stored, "" when all is well."""
+        return self._writer.problem
+
     async def run(self, stop: asyncio.Event) -> None:
         """Store what comes until `stop` is set, and then what had come by then."""
         async with asyncio.TaskGroup() as self._tasks:
-            while messages := await self._next(stop):
-                flight = await self._begin(messages)
-                if len(self._writing) >= self._settings.writes:  # checked by then: the store need not wait
-                    await asyncio.wait(self._writing, return_when=asyncio.FIRST_COMPLETED)
-                self._start(self._tasks.create_task(self._store(flight)))
-            self._tasks = None
+            try:
+                while messages := await self._next(stop):
+                    flight = await self._begin(messages)
+                    if (
+                        len(self._writing) >= self._settings.writes
+                    ):  # checked by then: the store need not wait
+                        await asyncio.wait(self._writing, return_when=asyncio.FIRST_COMPLETED)
+                    self._start(self._tasks.create_task(self._store(flight)))
+            finally:
+                self._tasks = None
 
     async def take(self, messages: Sequence[Message]) -> None:
         """Return when every message is stored or set aside, and acknowledged."""
@@ -148,8 +157,11 @@ class Ingest:
             self._tasks.create_task(self._rewrite(items))
 
     async def _rewrite(self, items: Sequence[Checked]) -> None:
-        for taken in (await self._writer.write(items)).taken:
+        written = await self._writer.write(self._settler.still_wanted(items))
+        for taken in written.taken:
             self._settler.taken(taken)
+        if written.refused:
+            await self._set_aside([(Refused(item.message, reason), None) for item, reason in written.refused])
 
     async def _set_aside(self, bad: Sequence[tuple[Refused, Receipt | None]]) -> None:
         """Into the quarantine. Its nodes are acknowledged only what is there: they keep the rest.

@@ -87,6 +87,13 @@ class Limits:
                 self._stamp(decision.issued_at_ns, utc_ns, aged=False)
                 self._target((decision.kind, decision.target), utc_ns)
 
+    def knows(self, time_ns: int, utc_ns: int) -> bool:
+        """Of telemetry with this stamp, whose series and fields its node is known to send: that it need not
+        be inspected now. Raises WireError for the stamp.
+        """
+        self._stamp(time_ns, utc_ns, aged=True)
+        return self._draw() >= _LOOK_AGAIN
+
     def _telemetry(self, name: str, payload: bytes, utc_ns: int) -> None:
         signature, stamp_ns = layout.signature(payload)
         self._stamp(stamp_ns, utc_ns, aged=True)

@@ -25,6 +25,8 @@ _FILES = 8
 _DAY_S = 86_400.0
 _MAX_SHARES = 4096
 """Writers whose share is counted apart; beyond it they are forgotten together."""
+_WRITER_LENGTH = 256
+"""More than the longest topic of ours: a stranger's may have 65,535 bytes."""
 AGAIN = "again"
 """The folder inside of the quarantine whose files wait to be tried again."""
 _NAME = re.compile(r"[0-9]{20}\.jsonl")
@@ -88,7 +90,7 @@ class Quarantine:
         return fits
 
     def _fits(self, one: Refused, line: bytes) -> bool:
-        writer = one.message.topic.rpartition("/")[0]
+        writer = one.message.topic.rpartition("/")[0][:_WRITER_LENGTH]
         now_s = self._clock.steady_s()
         if writer not in self._used and len(self._used) >= _MAX_SHARES:
             self._used.clear()
@@ -184,4 +186,4 @@ def _entry(one: Refused, now_ns: int) -> Entry:
 def summary(refused: Iterable[Refused]) -> str:
     """Reason and topic of the last one, for the log."""
     *_, last = refused
-    return f"{last.message.topic}: {last.reason}"
+    return f"{ascii(last.message.topic[:_WRITER_LENGTH])[1:-1]}: {last.reason}"

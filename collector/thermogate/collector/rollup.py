@@ -18,9 +18,19 @@ from thermogate.collector.rollup_windows import (
     followed,
     newest_gap,
     runs,
+    uncovered,
 )
-from thermogate.collector.store.base import Batch, RollsUp
-from thermogate.collector.store.resolution import STEP_NS, Kept, Resolution, Span, floor, horizon, merged
+from thermogate.collector.store.base import Batch, KnowsOldest, RollsUp
+from thermogate.collector.store.resolution import (
+    STEP_NS,
+    Kept,
+    Resolution,
+    Span,
+    ceil,
+    floor,
+    horizon,
+    merged,
+)
 from thermogate.core.clock import NS, Clock
 from thermogate.core.errors import StoreError
 
@@ -34,6 +44,8 @@ _QUICK_S = 0.3
 _SLOW_S = 1.0
 """A step over older samples is made longer, or shorter, to take between these."""
 _LONGEST_NS = 24 * HOUR_NS
+_SET_BACK_NS = 2 * HOUR_NS
+"""Of what has been rolled up, more than this in the future: it was another clock that said it had ended."""
 
 
 class Roller:
@@ -62,6 +74,7 @@ class Roller:
         self._marker = Marker(Dirty("1m", 0))
         self._fleet = _FLEET
         self._step_ns = MINUTE_NS
+        self._stepped_over = False
         self._state: State | None = None
         self._failing_since_s: float | None = None
 
@@ -119,11 +132,14 @@ class Roller:
         closed_ns = floor(self._clock.utc_ns() - round(self._settings.after_s * NS), MINUTE_NS)
         for resolution, dirty in self._dirty.items():
             end_ns = floor(closed_ns, STEP_NS[resolution])
+            if end_ns < dirty.until_ns - _SET_BACK_NS:
+                dirty.until_ns = end_ns + STEP_NS[resolution]  # the clock was ahead: time has not come so far
             if end_ns <= dirty.until_ns:
                 continue
             windows = dirty.fresh(end_ns)
             if self._settings.fresh == "all":
-                windows = dict.fromkeys(range(dirty.until_ns, end_ns, STEP_NS[resolution]))
+                first_ns = max(dirty.until_ns, ceil(self._oldest_ns(None), STEP_NS[resolution]))
+                windows = dict.fromkeys(range(first_ns, end_ns, STEP_NS[resolution]))
             self._fleet = max([self._fleet // 2, *(len(nodes or ()) for nodes in windows.values()), 1])
             for chunk in chunks(windows, _CHUNK, self._fleet):
                 await self._roll_up(resolution, chunk, chunk)
@@ -162,6 +178,7 @@ class Roller:
 
     async def _older(self, until_s: float) -> None:
         """What was stored before this collector rolled up, newest first."""
+        await self._step_over_nothing()
         covered: dict[Resolution, Sequence[Span]] = dict(await self._store.covered())
         until_ns = {resolution: dirty.until_ns for resolution, dirty in self._dirty.items()}
         while self._clock.steady_s() < until_s:
@@ -177,6 +194,21 @@ class Roller:
                 self._step_ns = min(2 * self._step_ns, _LONGEST_NS)
             elif took_s > _SLOW_S:
                 self._step_ns = max(floor(self._step_ns // 2, MINUTE_NS), MINUTE_NS)
+
+    async def _step_over_nothing(self) -> None:
+        """Once: before its oldest sample a store has nothing to roll up; what comes for that time is late."""
+        if self._stepped_over or not isinstance(self._store, KnowsOldest):
+            return
+        stored_ns = await self._store.oldest()
+        until_ns = self._dirty["1m"].until_ns
+        end_ns = until_ns if stored_ns is None else min(floor(stored_ns, HOUR_NS), until_ns)
+        covered = (await self._store.covered()).get("1m", ())
+        for first_ns, last_ns in uncovered(covered, self._oldest_ns(None), end_ns):
+            await self._store.cover("1m", first_ns, last_ns)
+            hours = ceil(first_ns, HOUR_NS), floor(min(last_ns, self._dirty["1h"].until_ns), HOUR_NS)
+            if hours[0] < hours[1]:
+                await self._store.cover("1h", *hours)
+        self._stepped_over = True
 
     async def _paced(
         self, resolution: Resolution, taken: Mapping[int, Nodes], windows: Mapping[int, Nodes]

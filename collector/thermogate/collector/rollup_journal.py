@@ -9,14 +9,16 @@ from pathlib import Path
 
 import msgspec
 
-from thermogate.collector.rollup_windows import MANY, Nodes
-from thermogate.collector.store.resolution import Resolution
+from thermogate.collector.rollup_windows import ALL, MANY, Nodes
+from thermogate.collector.store.resolution import STEP_NS, Resolution
+from thermogate.core.wire import is_name
 
 log = logging.getLogger(__name__)
 
 _SNAPSHOT = "state.json"
 _NOTES = "notes-"
 _MAX_NOTE_BYTES = 4 << 20
+_MOST_DIGITS = 19
 
 Windows = dict[int, list[str] | None]
 """Begin to nodes; None: all."""
@@ -42,6 +44,7 @@ class Journal:
         self._notes: int | None = None
         self._bytes = 0
         self._failing = False
+        self._cut = False
         self._kept_number = 0
         self._keeping = threading.Lock()
 
@@ -52,8 +55,8 @@ class Journal:
         with self._saying("read"):
             self._folder.mkdir(parents=True, exist_ok=True)
             snapshot = _read_snapshot(self._folder / _SNAPSHOT)
-            for file in sorted(self._folder.glob(f"{_NOTES}[0-9]*")):
-                self._number = max(self._number, int(file.name.removeprefix(_NOTES)))
+            for number, file in _note_files(self._folder):
+                self._number = max(self._number, number)
                 found += _read_notes(file)
         return snapshot, found
 
@@ -70,12 +73,14 @@ class Journal:
 
     def note(self, minutes: Iterable[tuple[int, bytes]]) -> None:
         """Keep that these minutes of nodes have to be rolled up. A disk that takes nothing is said once."""
-        text = b"".join(b"%d %b\n" % minute for minute in minutes)
+        text = (b"\n" if self._cut else b"") + b"".join(b"%d %b\n" % minute for minute in minutes)
         with self._saying("written"):
             if self._notes is None:
                 self._begin()
             if self._notes is not None:
-                self._bytes += os.write(self._notes, text)
+                written = os.write(self._notes, text)
+                self._bytes += written
+                self._cut = written < len(text)  # a disk that is nearly full
 
     def rotate(self) -> int:
         """From now on notes go to another file. Returns the number that `keep` may forget up to."""
@@ -93,14 +98,14 @@ class Journal:
                 return
             self._kept_number = number
             part = self._folder / f"{_SNAPSHOT}.part"
-            with part.open("wb") as file:
-                file.write(msgspec.json.encode(state))
-                file.flush()
-                os.fsync(file.fileno())
+            with part.open("wb") as out:
+                out.write(msgspec.json.encode(state))
+                out.flush()
+                os.fsync(out.fileno())
             part.replace(self._folder / _SNAPSHOT)
-            for notes in self._folder.glob(f"{_NOTES}*"):
-                if int(notes.name.removeprefix(_NOTES)) <= number:
-                    notes.unlink()
+            for one, file in _note_files(self._folder):
+                if one <= number:
+                    file.unlink()
             self._failing = False
 
     def _begin(self) -> None:
@@ -122,11 +127,23 @@ class Journal:
             log.error("%s; late samples are noted in memory only", what)
 
 
+def _note_files(folder: Path) -> list[tuple[int, Path]]:
+    """Number and file, the oldest first; what somebody else has put there is left alone."""
+    named = ((file.name.removeprefix(_NOTES), file) for file in folder.glob(f"{_NOTES}*"))
+    return sorted((int(number), file) for number, file in named if number.isascii() and number.isdigit())
+
+
 def _read_notes(file: Path) -> list[tuple[int, bytes]]:
     """Whole lines only: one that was cut off was not acknowledged to its node."""
     *lines, _cut = file.read_bytes().split(b"\n")
     pairs = (line.split(b" ") for line in lines)
-    return [(int(pair[0]), pair[1]) for pair in pairs if len(pair) == 2 and pair[0].isdigit()]
+    return [(int(pair[0]), pair[1]) for pair in pairs if len(pair) == 2 and _is_note(*pair)]
+
+
+def _is_note(start: bytes, node: bytes) -> bool:
+    """A power failure leaves blocks of zeros, or of others, in what was not yet on disk."""
+    sound = start.isdigit() and len(start) <= _MOST_DIGITS and int(start) % STEP_NS["1m"] == 0
+    return sound and (node == ALL or is_name(node.decode("ascii", "replace")))
 
 
 def _read_snapshot(file: Path) -> State | None:
@@ -134,7 +151,7 @@ def _read_snapshot(file: Path) -> State | None:
         return msgspec.json.decode(file.read_bytes(), type=State)
     except FileNotFoundError:
         return None
-    except msgspec.MsgspecError as err:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as err:
         log.warning("%s is damaged (%s): what was not covered is rolled up again", file, err)
         return None
 

@@ -1,5 +1,6 @@
 """What the store has taken and may still lose in a crash: acknowledged to nodes when it no longer can."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,7 +23,7 @@ class Settler:
     """Acknowledges what is safe; what was lost with the store is left to the spools it comes from.
 
     Statuses, decisions and events that come from no spool are held until they are safe, and otherwise
-    given to `again` to be written once more: a status only while there is no newer one of its node.
+    given to `again` to be written once more, those that are `still_wanted` then.
     """
 
     def __init__(self, acker: Acker, counters: Counters, again: Callable[[Sequence[Checked]], None]) -> None:
@@ -31,6 +32,7 @@ class Settler:
         self._again = again
         self._held_count = 0
         self._newest: dict[str, int] = {}
+        self._lost_count = 0
 
     def begun(self, items: Sequence[Checked]) -> None:
         """These are about to be written, in this order."""
@@ -47,19 +49,33 @@ class Settler:
         homeless = [item for item in taken.items if item.receipt is None]
         held = homeless[: _HELD - self._held_count]
         self._held_count += len(held)
-        taken.settling.add_done_callback(partial(self._settled, receipts, held))
+        taken.settling.add_done_callback(partial(self._settled, receipts, held, len(homeless)))
 
-    def _settled(self, receipts: Sequence[Receipt], held: Sequence[Checked], settling: Settling) -> None:
+    def _settled(
+        self, receipts: Sequence[Receipt], held: Sequence[Checked], homeless: int, settling: Settling
+    ) -> None:
         self._held_count -= len(held)
         if settling.cancelled():
             return  # the store is closing
         if settling.exception() is None and settling.result():
             self._acker.stored(receipts)
             return
-        lost = len(receipts) + len(held)
+        lost = len(receipts) + homeless
         self._counters.unsettled += lost
-        log.warning("the store may have lost %d messages in a crash: they are written again", lost)
-        self._again([item for item in held if self._is_newest(item)])
+        if not self._lost_count:  # told when all that the crash ends has been counted
+            asyncio.get_running_loop().call_soon(self._tell)
+        self._lost_count += lost
+        self._again(held)
+
+    def _tell(self) -> None:
+        log.warning(
+            "the store may have lost %d messages in a crash: they come or are written again", self._lost_count
+        )
+        self._lost_count = 0
+
+    def still_wanted(self, items: Sequence[Checked]) -> list[Checked]:
+        """Without statuses of which a newer one has begun to be written since."""
+        return [item for item in items if self._is_newest(item)]
 
     def _is_newest(self, item: Checked) -> bool:
         # held items are alive, so that no newer one can have the same id

@@ -17,6 +17,9 @@ from thermogate.core.model import Event, Status
 
 log = logging.getLogger(__name__)
 
+_HANGS_S = 45.0
+"""Longer than any request to a database may take (collector.victoria.timeout_s): it is a thread or a disk."""
+
 OnStored = Callable[[Batch], None]
 """Told what the store has taken, before anybody is acknowledged."""
 
@@ -57,28 +60,46 @@ class Writer:
         self._settings = settings
         self._clock = clock
         self._statuses = asyncio.Lock()
+        self._in_line = 0  # calls with statuses: the lock itself does not know of one that is about to wait
         self._failing_since_s: float | None = None
+        self._asked_s: dict[int, float] = {}
+        self._asked_count = 0
+
+    @property
+    def problem(self) -> str:
+        """Why nothing is stored, "" when all is well: the store fails, or one call of it does not return."""
+        now_s = self._clock.steady_s()
+        if self._failing_since_s is not None:
+            return f"the store does not take samples, for {now_s - self._failing_since_s:.0f} s"
+        asked_s = min(self._asked_s.values(), default=now_s)
+        return f"the store has not answered for {now_s - asked_s:.0f} s" if now_s - asked_s > _HANGS_S else ""
 
     async def write(self, items: Sequence[Checked]) -> Written:
         """Return when every item is taken or refused for good."""
         found = Written([], [])
         statuses = [item for item in items if isinstance(item.content, Status)]
+        if not items:
+            return found
         if not statuses:
             await self._write(items, found)
-        elif not self._statuses.locked():
-            async with self._statuses:
-                await self._write(items, found)
-        else:  # the rest need not wait for the turn
-            rest = [item for item in items if not isinstance(item.content, Status)]
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._in_turn(statuses, found))
-                if rest:
-                    both.create_task(self._write(rest, found))
+            return found
+        self._in_line += 1
+        try:
+            if self._in_line == 1:
+                await self._in_turn(items, found)
+            else:  # the rest need not wait for the turn
+                rest = [item for item in items if not isinstance(item.content, Status)]
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(self._in_turn(statuses, found))
+                    if rest:
+                        both.create_task(self._write(rest, found))
+        finally:
+            self._in_line -= 1
         return found
 
-    async def _in_turn(self, statuses: Sequence[Checked], found: Written) -> None:
+    async def _in_turn(self, items: Sequence[Checked], found: Written) -> None:
         async with self._statuses:
-            await self._write(statuses, found)
+            await self._write(items, found)
 
     async def _write(self, items: Sequence[Checked], found: Written) -> bool:
         """Whether all were taken. A store that refuses a batch does not say which message it means."""
@@ -108,7 +129,7 @@ class Writer:
         wait_s = self._settings.retry_min_s
         while True:
             try:
-                settling = await self._store.write(batch)
+                settling = await self._ask(batch)
             except RejectedError:
                 self._recovered()
                 raise
@@ -123,6 +144,14 @@ class Writer:
                 self._count(batch)
                 self._on_stored(batch)
                 return settling
+
+    async def _ask(self, batch: Batch) -> Settling | None:
+        self._asked_count = number = self._asked_count + 1
+        self._asked_s[number] = self._clock.steady_s()
+        try:
+            return await self._store.write(batch)
+        finally:
+            del self._asked_s[number]
 
     def _failed(self, err: StoreError) -> None:
         self._counters.store_errors += 1

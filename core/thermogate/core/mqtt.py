@@ -7,6 +7,7 @@ paho rather than aiomqtt: half the processor time a received message, and acknow
 import asyncio
 import contextlib
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
@@ -25,8 +26,8 @@ log = logging.getLogger(__name__)
 
 _UNASKED = 1000
 """Messages at QoS 0 that may wait beyond the window."""
-_END_S = 4.0
-"""How long leaving may take: the goodbye has 2 s, and is looked after once a second."""
+_END_S = 1.5
+"""How long leaving may take: the goodbye has 1 s."""
 
 
 class MqttClient:
@@ -35,7 +36,9 @@ class MqttClient:
     Received messages wait in a queue that the broker's window bounds: with `manual_ack`, it sends
     no more than the window until they are acknowledged by `ack`. With `window` the client speaks MQTT 5
     and asks for one of that many messages; at 0, and at a broker that knows 3.1.1 only, it is the broker's
-    own. Messages at QoS 0 know no window: those that would have to wait beyond it are dropped. Entering
+    own. Messages at QoS 0 know no window: those that would have to wait beyond it are dropped. So are those
+    of a connection that has ended, beyond a window of them: they can no longer be acknowledged, and while
+    a store is down every new connection brings as many again. Entering
     raises ConfigError where URL, certificates or password will not do; what is wrong later is logged and
     in `last_problem`.
 
@@ -70,6 +73,7 @@ class MqttClient:
         self._link = Link(settings, Session(client_id, subscribe, will, manual_ack, window), hooks)
         self._more: dict[str, None] = {}
         self._most_unasked = window + _UNASKED
+        self._most_ended = self._most_unasked if manual_ack else sys.maxsize
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: Connection | None = None
         self._received: deque[Message] = deque()
@@ -238,6 +242,8 @@ class MqttClient:
             self._echo_timer = None
         futures, self._puback = list(self._puback.values()), {}
         self._awaited = 0
+        for _ in range(len(self._received) - self._most_ended):
+            self._received.popleft()
         for future in futures:
             if not future.done():
                 future.set_exception(NotConnectedError(f"{self.settings.url} went away"))

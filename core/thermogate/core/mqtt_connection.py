@@ -25,10 +25,11 @@ from thermogate.core.mqtt_settings import MqttSettings, parse_url
 
 _TURN_S = 1.0
 """How often a quiet connection looks at the clock: for its keepalive, and for the one who owns it."""
-_LAST_WORDS_S = 1.0
+_LEAVING_TURN_S = 0.05
+_LAST_WORDS_S = 0.7
 """How long leaving waits for the broker to take what was published. To close with answers unread may make it
 lose the last words."""
-_GOODBYE_S = 2.0
+_GOODBYE_S = 1.0
 """A broker that has not taken the goodbye itself by then is left without."""
 _FEW_BYTES = 8192
 _NAP_S = 0.002
@@ -178,11 +179,12 @@ class Connection:
         return waited_s >= _GOODBYE_S
 
     def _carry(self, poll: select.poll, sock: Any) -> None:
-        """Wait for something to read or write, up to a second, and do it."""
+        """Wait for something to read or write, up to a second, less while leaving, and do it."""
         client, descriptor = self._paho, sock.fileno()
         waiting = hasattr(sock, "pending") and sock.pending() > 0  # bytes that TLS has already read
         poll.register(descriptor, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
-        events = dict(poll.poll(0 if waiting else _TURN_S * 1000))
+        turn_s = _LEAVING_TURN_S if self._leaving else _TURN_S
+        events = dict(poll.poll(0 if waiting else turn_s * 1000))
         if self._wake_in.fileno() in events:
             self._wake_in.recv(4096)
         if waiting or events.get(descriptor, 0) & ~select.POLLOUT:

@@ -6,6 +6,7 @@ paho asks the socket four times for each message and carries it through its log,
 in place, 3 us each; every other packet is left to paho, which reads it from memory.
 """
 
+import ssl
 from collections.abc import Callable, Sequence
 
 import paho.mqtt.client as paho
@@ -20,7 +21,13 @@ from thermogate.core.mqtt_message import Message, Session
 _READ_BYTES = 1 << 16
 _MAX_PACKET_BYTES = 1 << 20
 """16 times the largest payload (core.wire): what is larger is not ours, and would cost a node its memory."""
+_MAX_ASKED_BYTES = 1 << 17
+"""What a client with a window asks the broker to keep to, which drops the rest: otherwise one node that sends
+more than we take would end the connection again and again, and a window of such fill the memory."""
+_PATIENCE = 2
+"""A broker that sends this many times the window it was asked to keep is left: it would fill the memory."""
 _PUBLISH, _PUBACK = 0x30, 0x40
+_QOS_2 = 0x04
 _AT_LEAST_ONCE = 1
 
 
@@ -47,6 +54,8 @@ class Paho(paho.Client):
         self._unread = b""
         self._at = 0
         self._for_paho = 0
+        self._taken_count = 0  # these two by one thread each
+        self._acked_count = 0
         self._lost: OSError | bytes | None = None
 
     def reach(self, host: str, port: int, keepalive_s: int) -> None:
@@ -56,6 +65,7 @@ class Paho(paho.Client):
             return
         wishes = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         wishes.ReceiveMaximum = self._window
+        wishes.MaximumPacketSize = _MAX_ASKED_BYTES
         self.connect(host, port, keepalive=keepalive_s, clean_start=True, properties=wishes)
 
     def let_out(self, most: int) -> None:
@@ -70,9 +80,10 @@ class Paho(paho.Client):
             self.subscribe([(topic, _AT_LEAST_ONCE) for topic in topics])
 
     def acknowledge(self, mids: Sequence[int]) -> None:
-        """The broker may forget these, in this order; they leave as one write. For any thread."""
+        """The broker may forget these, in this order; they leave as one write. For any one thread."""
         packets = b"".join(b"\x40\x02" + mid.to_bytes(2, "big") for mid in mids)
         if packets:
+            self._acked_count += len(mids)
             self._packet_queue(_PUBACK, packets, mids[-1], _AT_LEAST_ONCE)
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
@@ -81,7 +92,7 @@ class Paho(paho.Client):
         Raises TooLargeError, and ValueError where it is no MQTT.
         """
         try:
-            data = super()._sock_recv(_READ_BYTES)
+            data = self._read()
         except BlockingIOError:
             return MQTTErrorCode.MQTT_ERR_SUCCESS
         except OSError as err:
@@ -95,13 +106,28 @@ class Paho(paho.Client):
         self._at = 0
         return self._take_whole()
 
+    def _read(self) -> bytes:
+        """What has come. TLS hands out a record at a time, and brokers send one a message."""
+        data = super()._sock_recv(_READ_BYTES)
+        if not isinstance(self.socket(), ssl.SSLSocket):
+            return data
+        parts, size = [data], len(data)
+        while data and size < _READ_BYTES:
+            try:
+                data = super()._sock_recv(_READ_BYTES - size)
+            except OSError:  # no more now, or never: the next read says which
+                break
+            parts.append(data)
+            size += len(data)
+        return b"".join(parts)
+
     def _take_whole(self) -> MQTTErrorCode:
         messages: list[Message] = []
         code = MQTTErrorCode.MQTT_ERR_SUCCESS
         while not code and (found := _frame(self._unread, self._at)) is not None:
             start, end = found
             first = self._unread[self._at]
-            if first & 0xF0 == _PUBLISH and not first & 0x04:
+            if first & 0xF0 == _PUBLISH:
                 messages.append(self._message(first, start, end))
                 self._at = end
             else:
@@ -117,11 +143,16 @@ class Paho(paho.Client):
     def _deliver(self, messages: Sequence[Message]) -> None:
         if not messages:
             return
+        self._taken_count += sum(message.qos for message in messages)
+        if self._window and self._taken_count - self._acked_count > _PATIENCE * self._window:
+            raise ValueError(f"more than {_PATIENCE} times the window of {self._window} messages")
         self._hand_over(messages)
         if self._acks_itself:
             self.acknowledge([message.mid for message in messages if message.qos])
 
     def _message(self, first: int, start: int, end: int) -> Message:
+        if first & _QOS_2:
+            raise ValueError("a message at QoS 2, which nobody has asked for")
         packet = self._unread
         at = start + 2 + int.from_bytes(packet[start : start + 2], "big")
         topic, qos, mid = packet[start + 2 : at], first >> 1 & 3, 0

@@ -22,6 +22,9 @@ from thermogate.dashboard.tokens import Scope, Token, find, may
 log = logging.getLogger(__name__)
 
 _BEARER = "bearer "
+_COOKIE = "thermogate"
+_SECURE_COOKIE = "__Host-thermogate"
+"""A browser takes it from this host and over TLS only, and no neighbour can set it."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _NEEDED = "a token is needed: send Authorization: Bearer TOKEN (`thermogate tokens create` makes one)"
 
@@ -36,8 +39,6 @@ class Access:
         self._session_s = settings.session_h * 3600
         self._sessions = Sessions(clock, self._session_s)
         self._secure = bool(settings.cert_file)
-        # __Host-: a browser takes it from this host and over TLS only, and no neighbour can set it.
-        self._cookie = "__Host-thermogate" if self._secure else "thermogate"
 
     @property
     def required(self) -> bool:
@@ -62,22 +63,34 @@ class Access:
         if token is None:
             return self._wrong(request)
         response = web.Response(status=204, headers={"Cache-Control": "no-store"})
+        secure = self._over_tls(request)
         response.set_cookie(
-            self._cookie,
+            _SECURE_COOKIE if secure else _COOKIE,
             self._sessions.start(token),
             max_age=round(self._session_s),
             httponly=True,
-            secure=self._secure,
+            secure=secure,
             samesite="Strict",
         )
         return response
 
     def logout(self, request: web.Request) -> web.Response:
         """End the session of this browser."""
-        self._sessions.end(request.cookies.get(self._cookie, ""))
+        secure = self._over_tls(request)
+        self._sessions.end(self._session(request))
         response = web.Response(status=204)
-        response.del_cookie(self._cookie, httponly=True, secure=self._secure, samesite="Strict")
+        name = _SECURE_COOKIE if secure else _COOKIE
+        response.del_cookie(name, httponly=True, secure=secure, samesite="Strict")
         return response
+
+    def _over_tls(self, request: web.Request) -> bool:
+        """Whether the browser speaks TLS, with us or with a proxy: it tells by the origin of its page."""
+        return self._secure or request.headers.get("Origin", "").lower().startswith("https://")
+
+    def _session(self, request: web.Request) -> str:
+        """The value of the cookie; over our own TLS no other than the one that neighbours cannot set."""
+        found = request.cookies.get(_SECURE_COOKIE)
+        return found or ("" if self._secure else request.cookies.get(_COOKIE, ""))
 
     def _foreign(self, request: web.Request) -> web.Response | None:
         """Refuse what a foreign page had a browser send."""
@@ -102,7 +115,7 @@ class Access:
         if given is not None:
             text = given[len(_BEARER) :].strip() if given.lower().startswith(_BEARER) else ""
             return self._check(request, lambda: find(text, self._known()))
-        cookie = request.cookies.get(self._cookie, "")
+        cookie = self._session(request)
         if self._sessions.token(cookie, self._known()) is None:
             return _login() if _route(request) == "/" else error(401, _NEEDED, _challenge())
         return self._check(request, lambda: self._sessions.token(cookie, self._known()), session=True)

@@ -145,6 +145,7 @@ class Answers:
     ) -> list[Ranked]:
         """The first devices of a ranking, equal values in the order of their names."""
         check_range(start_ns, end_ns)
+        _check_limit(limit)
         if ranking.field:
             _check_field(kind, ranking.field)
             found = await self.query.top(
@@ -166,6 +167,7 @@ class Answers:
     ) -> list[Event]:
         """Newest first."""
         check_range(start_ns, end_ns)
+        _check_limit(limit)
         return await self.query.events(start_ns=start_ns, end_ns=end_ns, node=node, limit=limit)
 
     async def jobs(
@@ -182,8 +184,7 @@ class Answers:
         clip: bool = False,
     ) -> JobAnswer:
         """What jobs had, used and did, the one that began last first; see `JobQuestion`."""
-        if limit < 1:
-            raise ConfigError("limit: expected a whole number from 1")
+        _check_limit(limit)
         asked = paging.question(("jobs", job, user, node, by, clip), start_ns, end_ns, limit, cursor)
         check_range(asked.start_ns, asked.end_ns)
         question = JobQuestion(
@@ -209,6 +210,7 @@ class Answers:
     ) -> list[GateDecision]:
         """Every decision issued in the range, newest first."""
         check_range(start_ns, end_ns)
+        _check_limit(limit)
         return await self.query.decisions(start_ns=start_ns, end_ns=end_ns, target=target, limit=limit)
 
     def export(
@@ -253,6 +255,11 @@ def check_range(start_ns: int, end_ns: int) -> None:
     """Raises ConfigError for a range that ends before it begins."""
     if start_ns >= end_ns:
         raise ConfigError("from: expected a time before `to`")
+
+
+def _check_limit(limit: int) -> None:
+    if limit < 1:
+        raise ConfigError("limit: expected a whole number from 1")
 
 
 def _check_field(kind: Kind, field: str) -> None:

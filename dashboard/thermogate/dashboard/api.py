@@ -11,6 +11,7 @@ from thermogate.core.query import Reduction
 from thermogate.core.schema import Kind
 from thermogate.dashboard import admission, fleet, openapi
 from thermogate.dashboard.answers import Answers, parse_device
+from thermogate.dashboard.bounds import Turns
 from thermogate.dashboard.judge import DeviceState
 from thermogate.dashboard.pages import Pages
 from thermogate.dashboard.paging import Page
@@ -40,6 +41,7 @@ class Api:
         self._answers = answers
         self._pages = Pages(answers)
         self._document = openapi.document()
+        self._exports = Turns(answers.settings.long_answers, "exports", "long_answers")
 
     def routes(self) -> list[web.RouteDef]:
         """Everything but the stream."""
@@ -97,7 +99,7 @@ class Api:
         params = self._params(request)
         params.required("node")
         device = parse_device(params.name("node") or "", params.required("device"))
-        fields = tuple(params.required("fields").split(","))
+        fields = tuple(dict.fromkeys(params.required("fields").split(",")))
         start_ns, end_ns = params.time("from"), params.time("to")
         return as_json(await self._answers.series(device, fields, start_ns, end_ns, params.duration("step")))
 
@@ -170,8 +172,9 @@ class Api:
             params.time("to"),
             agent=params.boolean("agent"),
         )
-        async with aclosing(pieces):
-            return await send_csv(request, pieces)
+        with self._exports.one():
+            async with aclosing(pieces):
+                return await send_csv(request, pieces, self._answers.settings.stalled_s)
 
     def _params(self, request: web.Request) -> Params:
         return Params(request.query, ROUTES[request.path].parameters, self._answers.clock.utc_ns())

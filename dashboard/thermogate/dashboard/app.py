@@ -1,20 +1,22 @@
 """The composition root of the dashboard: one web application that listens on one address."""
 
 import errno
+import logging
 import os
-import ssl
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from thermogate.core.errors import UnavailableError
 from thermogate.dashboard import page
 from thermogate.dashboard.access import Access
 from thermogate.dashboard.answers import Answers
 from thermogate.dashboard.api import Api
+from thermogate.dashboard.bounds import BoundedSite, Turns
 from thermogate.dashboard.feed import Feed
 from thermogate.dashboard.hosts import check_exposure
 from thermogate.dashboard.login import Login
@@ -29,6 +31,9 @@ from thermogate.dashboard.token_file import TokenFile
 _SHUTDOWN_S = 0.5
 """What an answer in progress has to end once the streams are closed; Ctrl-C has 2 s in all."""
 
+_LINGER_S = 1.0
+"""How long what is left of a body that was refused is read, before the connection is closed."""
+
 _MOST_LINE, _MOST_FIELD, _MOST_HEADERS = 64 * 1024, 32 * 1024, 64
 """What is read of a request at all: more than is answered, so that what is too long is told as JSON."""
 
@@ -41,12 +46,14 @@ def create_app(
     app = web.Application(middlewares=[errors_as_json, access.middleware()], client_max_size=MOST_BODY_BYTES)
     app.on_response_prepare.append(page.add_security_headers)
     app.router.add_get("/", page.index)
-    app.router.add_routes(Login(access).routes())
+    app.router.add_routes(Login(access, settings.silent_s).routes())
     app.router.add_static("/static", page.STATIC)
     app.router.add_get("/plotly.min.js", page.Plotly().handle)
     app.router.add_routes(Api(answers).routes())
     app.router.add_get("/metrics", Prometheus(answers, settings).handle)
-    app.router.add_get(f"{PREFIX}/stream", Stream(feed, answers.clock, settings.heartbeat_s).handle)
+    turns = Turns(settings.streams, "open pages", "streams")
+    stream = Stream(feed, answers.clock, settings, turns)
+    app.router.add_get(f"{PREFIX}/stream", stream.handle)
     return app
 
 
@@ -75,6 +82,10 @@ class Dashboard:
             runner = web.AppRunner(
                 app,
                 access_log=None,
+                logger=_log(),
+                lingering_time=_LINGER_S,
+                keepalive_timeout=self._settings.silent_s,
+                auto_decompress=False,  # no body that is answered is compressed
                 shutdown_timeout=_SHUTDOWN_S,
                 max_line_size=_MOST_LINE,
                 max_field_size=_MOST_FIELD,
@@ -82,7 +93,7 @@ class Dashboard:
             )
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
-            await _listen(runner, host, port, tls)
+            await _listen(BoundedSite(runner, host, port, self._settings.connections, tls), host, port)
             stack.callback(self._feed.close)
             self.url = _url("https" if tls else "http", host, runner.addresses[0][1])
             self._stack = stack.pop_all()
@@ -98,6 +109,18 @@ class Dashboard:
         await self._feed.run()
 
 
+def _log() -> logging.Logger:
+    """Of the web server: without what is no HTTP at all, of which strangers can send as much as they like."""
+    log = logging.getLogger(f"{__name__}.http")
+    log.addFilter(_is_ours)
+    return log
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    cause = record.exc_info[1] if record.exc_info else None
+    return not isinstance(cause, HttpProcessingError)
+
+
 def _tokens(settings: DashboardSettings) -> TokenFile | None:
     if not settings.tokens_file:
         return None
@@ -106,9 +129,9 @@ def _tokens(settings: DashboardSettings) -> TokenFile | None:
     return tokens
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+async def _listen(site: BoundedSite, host: str, port: int) -> None:
     try:
-        await web.TCPSite(runner, host, port, ssl_context=tls).start()
+        await site.start()
     except OSError as err:
         where = f"{host}:{port}"
         if err.errno == errno.EADDRINUSE:

@@ -20,7 +20,7 @@ DeviceState = Literal["repair", "collapse", "throttled", "hot", "stale", "offlin
 URGENCY: dict[DeviceState, int] = {state: rank for rank, state in enumerate(get_args(DeviceState))}
 
 
-class Seen(msgspec.Struct, frozen=True):
+class Seen(msgspec.Struct, frozen=True, gc=False):
     """All that is known of one device."""
 
     device: Device

@@ -1,16 +1,23 @@
 """The login form of the page: a token in, a cookie out."""
 
+import asyncio
+from urllib.parse import parse_qs
+
 from aiohttp import web
 
 from thermogate.dashboard.access import Access
 from thermogate.dashboard.page import STATIC
+from thermogate.dashboard.responses import error
+
+_FORM = "application/x-www-form-urlencoded"
 
 
 class Login:
-    """Handlers of /login and /logout."""
+    """Handlers of /login and /logout. A body that is not there after `silent_s` is given up."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, silent_s: float) -> None:
         self._access = access
+        self._silent_s = silent_s
 
     def routes(self) -> list[web.RouteDef]:
         """The form, and what it sends."""
@@ -27,10 +34,16 @@ class Login:
         return web.FileResponse(STATIC / "login.html", headers={"Cache-Control": "no-cache"})
 
     async def login(self, request: web.Request) -> web.Response:
-        """204 with a cookie, 401 or 429."""
-        form = await request.post()
-        token = form.get("token", "")
-        return self._access.login(request, token if isinstance(token, str) else "")
+        """204 with a cookie, 401 or 429; 408, 413 and 415 for what is no form of ours."""
+        if request.content_type != _FORM or "Content-Encoding" in request.headers:
+            return error(415, f"expected {_FORM}")
+        try:
+            async with asyncio.timeout(self._silent_s):
+                body = await request.read()
+        except TimeoutError:
+            return error(408, f"the body did not come in {self._silent_s:g} s", {"Connection": "close"})
+        form = parse_qs(body.decode("ascii", errors="replace"))
+        return self._access.login(request, form.get("token", [""])[0])
 
     async def logout(self, request: web.Request) -> web.Response:
         """204 without the cookie."""

@@ -17,7 +17,7 @@ _SCHEMAS: dict[str, dict[str, Any]] = {
     "glob": {"type": "string", "pattern": "^[A-Za-z0-9._*?-]{1,128}$"},
     "time": {"type": "string", "description": _TIME},
     "duration": {"type": "string", "description": "5s, 500ms, 1m or seconds."},
-    "cursor": {"type": "string", "minLength": 1, "maxLength": 2000},
+    "cursor": {"type": "string", "minLength": 1, "maxLength": 6000},
     "boolean": {"type": "boolean"},
 }
 _ERRORS = {

@@ -110,7 +110,8 @@ def _headers(file: str) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as err:
         raise ConfigError(f"otlp.headers_file {file}: cannot read it: {err}") from err
     pairs = [line.partition(":") for line in lines if line.strip() and not line.startswith("#")]
-    for name, colon, _ in pairs:
-        if not colon or not name.strip().replace("-", "").isalnum() or not name.isascii():
+    for name, colon, value in pairs:
+        sound = name.isascii() and name.strip().replace("-", "").isalnum() and value.strip().isprintable()
+        if not colon or not sound:
             raise ConfigError(f"otlp.headers_file {file}: expected lines NAME: VALUE")
     return {name.strip(): value.strip() for name, _, value in pairs}

@@ -2,15 +2,18 @@
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from thermogate.core.errors import ConfigError
+from thermogate.dashboard.times import MOST_NS
 
 _MOST_ASKED = 100_000
-_MOST_CURSOR = 2000
+_MOST_CURSOR = 6000
+"""The longest has the name of a job, of which a node may make one of 4 kB."""
 
 T = TypeVar("T")
 
@@ -64,12 +67,14 @@ class Question(msgspec.Struct, frozen=True):
 
 def question(name: Sequence[object], start_ns: int, end_ns: int, limit: int, cursor: str | None) -> Question:
     """The question of a request. Raises ConfigError for a cursor of another question, or for none at all."""
-    said = msgspec.json.encode(tuple(name)).decode()
+    said = hashlib.blake2b(msgspec.json.encode(tuple(name)), digest_size=12).hexdigest()
     if cursor is None:
         return Question(said, start_ns, end_ns, limit)
     place = _decoded(cursor)
     if place.question != said:
         raise ConfigError("cursor: of another question: keep every other parameter as it was")
+    if not 0 <= place.start_ns <= place.end_ns <= MOST_NS:
+        raise _foreign()
     return Question(said, place.start_ns, place.end_ns, limit, place.key)
 
 
@@ -91,7 +96,7 @@ async def newest_first(
     different for any two rows. The rows of one nanosecond are cut by us and not by the store, which may
     give them in any order.
     """
-    end_ns = asked.end_ns if after is None else min(asked.end_ns, 1 - after[0])
+    end_ns = asked.end_ns if after is None else max(0, min(asked.end_ns, 1 - after[0]))
     limit = asked.limit + 2
     while True:
         found = await read(end_ns, limit)

@@ -52,7 +52,7 @@ def present(
         (s.node, d.kind, d.device): d for s in statuses for d in s.devices
     }
     awake = {(row.node, row.kind, row.device) for row in rows if row.live}
-    live: dict[str, list[Live]] = {kind: [] for kind in MEASUREMENTS}
+    live: dict[str, dict[tuple[str, str, str], Live]] = {kind: {} for kind in MEASUREMENTS}
     heard: dict[str, int] = {}
     for point in latest:
         heard[point.node] = max(heard.get(point.node, 0), point.time_ns)
@@ -61,9 +61,9 @@ def present(
         key = (point.node, point.measurement, point.device)
         of_node = point.measurement not in DEVICE_KINDS
         if key in awake or (of_node and _is_awake(point, nodes.get(point.node), now_ns, settings)):
-            live[point.measurement].append(Live(point, infos.get(key)))
+            live[point.measurement][key] = Live(point, infos.get(key))  # one, whatever a store answers
     kept = [s for s in statuses if not _is_forgotten(s, heard.get(s.node, 0), now_ns, settings)]
-    return Present(now_ns, live, rows, kept, gates)
+    return Present(now_ns, {kind: list(of.values()) for kind, of in live.items()}, rows, kept, gates)
 
 
 def _is_awake(point: Point, status: Status | None, now_ns: int, settings: DashboardSettings) -> bool:

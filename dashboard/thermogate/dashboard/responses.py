@@ -1,5 +1,6 @@
 """How an answer becomes an HTTP response: JSON, tags for polling, the next page, CSV on its way, errors."""
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -8,7 +9,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from thermogate.core.errors import ConfigError, StoreError
+from thermogate.core.errors import ConfigError, StoreError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +19,7 @@ MOST_LINE_BYTES = 8 * 1024
 MOST_HEADER_BYTES = 16 * 1024
 """As servers in front of one usually have them; a cursor is below 3 kB."""
 
+_RETRY_S = 5
 _COMPRESS_BYTES = 2048
 """Below this a compressed body is hardly smaller."""
 _COMPRESS_IN_THREAD_BYTES = 64 * 1024
@@ -27,6 +29,8 @@ _CSV_HEADERS = {
     "Content-Disposition": 'attachment; filename="thermogate.csv"',
 }
 _HTTP_TEXTS = {404: "no such path", 413: "the body is too large"}
+_MOST_PATH = 255
+"""No path of ours is as long, and the system takes no longer name of a file."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -41,6 +45,8 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return error(400, str(err))
     except StoreError as err:
         return error(503, str(err))
+    except UnavailableError as err:
+        return error(503, str(err), {"Retry-After": str(_RETRY_S)})
     except web.HTTPMethodNotAllowed as err:
         allowed = ", ".join(sorted(err.allowed_methods))
         return error(405, f"{err.method}: expected {allowed}", {"Allow": allowed})
@@ -48,8 +54,11 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return error(err.status, f"{request.path[:200]}: {_HTTP_TEXTS.get(err.status, err.reason)}")
 
 
-async def send_csv(request: web.Request, pieces: AsyncIterator[str]) -> web.StreamResponse:
-    """Send pieces of CSV while they are read; raises StoreError only before the answer has begun."""
+async def send_csv(request: web.Request, pieces: AsyncIterator[str], stalled_s: float) -> web.StreamResponse:
+    """Send pieces of CSV while they are read; raises StoreError only before the answer has begun.
+
+    A client that takes nothing for `stalled_s` gets no more: it keeps a reader of the store open.
+    """
     if request.method == "HEAD":
         return web.Response(headers=_CSV_HEADERS)
     # The first piece is read before the answer begins, so that a store that cannot answer is a 503.
@@ -57,17 +66,26 @@ async def send_csv(request: web.Request, pieces: AsyncIterator[str]) -> web.Stre
     response = web.StreamResponse(headers=_CSV_HEADERS)
     await response.prepare(request)
     try:
-        await response.write(first.encode())
+        await _write(response, first, stalled_s)
         async for piece in pieces:
-            await response.write(piece.encode())
+            await _write(response, piece, stalled_s)
         await response.write_eof()
-    except ConnectionResetError:
+    except ConnectionError:
         log.debug("a client left in the middle of an export")
+    except TimeoutError:
+        log.warning("an export was cut short: %s took nothing for %g s", request.remote, stalled_s)
+        if request.transport is not None:
+            request.transport.abort()
     except StoreError as err:
         log.warning("an export was cut short: %s", err)
         if request.transport is not None:
             request.transport.abort()  # without its last chunk a client sees that it is not whole
     return response
+
+
+async def _write(response: web.StreamResponse, text: str, stalled_s: float) -> None:
+    async with asyncio.timeout(stalled_s):
+        await response.write(text.encode())
 
 
 def next_link(request: web.Request, cursor: str | None) -> dict[str, str]:
@@ -112,6 +130,8 @@ def error(status: int, text: str, headers: Mapping[str, str] = {}) -> web.Respon
 def _too_long(request: web.Request) -> web.Response | None:
     if len(request.raw_path) > MOST_LINE_BYTES:
         return error(414, f"a path with its parameters may have {MOST_LINE_BYTES} bytes")
+    if len(request.rel_url.raw_path) > _MOST_PATH:
+        return error(404, f"{request.path[:200]}: {_HTTP_TEXTS[404]}")
     if sum(len(name) + len(value) for name, value in request.raw_headers) > MOST_HEADER_BYTES:
         return error(431, f"headers may have {MOST_HEADER_BYTES} bytes in all")
     if (request.content_length or 0) > MOST_BODY_BYTES:

@@ -42,4 +42,4 @@ class Sessions:
 
 def _key(value: str) -> bytes:
     # Looked up by a hash, how long it takes tells nothing of the value.
-    return hashlib.sha256(value.encode()).digest()
+    return hashlib.sha256(value.encode(errors="surrogateescape")).digest()  # any bytes may come

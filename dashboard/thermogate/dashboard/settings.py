@@ -59,6 +59,17 @@ class DashboardSettings(Settings, frozen=True):
     """Events and decisions kept for a slow page before it is told to fetch them again."""
     live_window_s: float = 900.0
     """How late an event or decision may reach the store and still be shown as it appears."""
+    connections: Annotated[int, Meta(ge=1)] = 500
+    """Connections at once; one more is closed. A process may usually have 1,024 files open, and broker and
+    store need theirs."""
+    silent_s: Annotated[float, Meta(gt=0)] = 75.0
+    """A connection without a whole request for this long is closed; browsers close theirs after as long."""
+    stalled_s: Annotated[float, Meta(gt=0)] = 60.0
+    """Who takes nothing of an export or a stream for this long is let go: what is made for him is held."""
+    streams: Annotated[int, Meta(ge=1)] = 200
+    """Open pages at once; one that does not read holds the whole fleet, 2.3 MB of 8,000 devices."""
+    long_answers: Annotated[int, Meta(ge=1)] = 8
+    """Exports at once, and as many scrapes of /metrics: each reads, or holds, the whole fleet."""
     chart_points: int = 600
     """Steps of a series when no step is asked for: about one for two pixels of a chart."""
     max_points: int = 20_000

@@ -10,6 +10,9 @@ from thermogate.core.errors import ConfigError
 END_OF_TIME_NS = 2**62
 """February 2116: past every sample, and within what every store takes for a time."""
 
+MOST_NS = 2**63 - 1
+"""What a store can be asked for: April 2262."""
+
 _UNITS_NS = {"ms": NS // 1000, "s": NS, "m": 60 * NS, "h": 3600 * NS, "d": 86_400 * NS, "w": 604_800 * NS}
 _DURATION_RE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)", re.ASCII)
 _UNIX_RE = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,9})?", re.ASCII)
@@ -29,9 +32,12 @@ def parse_time(text: str, now_ns: int) -> int:
 
     "15m" and "-15m" are both a quarter of an hour before `now_ns`. A date without a zone is UTC.
     A whole number of 16 digits or more is in nanoseconds already, as programs have it.
-    Raises ConfigError that says what was expected.
+    What lies before 1970 or after April 2262 is that instant. Raises ConfigError that says what was expected.
     """
-    text = text.strip()
+    return min(max(0, _parsed(text.strip(), now_ns)), MOST_NS)
+
+
+def _parsed(text: str, now_ns: int) -> int:
     if text == "now":
         return now_ns
     if _UNIX_RE.fullmatch(text):
@@ -39,7 +45,7 @@ def parse_time(text: str, now_ns: int) -> int:
     if _UNIX_NS_RE.fullmatch(text):
         return int(text)
     if _DURATION_RE.fullmatch(text.removeprefix("-")):
-        return max(0, now_ns - parse_duration(text.removeprefix("-")))
+        return now_ns - parse_duration(text.removeprefix("-"))
     return _parse_rfc3339(text)
 
 

@@ -45,8 +45,8 @@ def read(file: Path) -> tuple[Token, ...]:
 def edit(file: Path, change: Callable[[tuple[Token, ...]], tuple[Token, ...]]) -> None:
     """Replace what `file` holds by what `change` makes of it, in one step and one editor at a time.
 
-    A new file is 0600; one that is there keeps its owner and mode. Raises ConfigError as `read` does, and
-    UnavailableError where it cannot be written.
+    A new file is 0600, and where root makes it its folder's owner's; one that is there keeps its owner and
+    mode. Raises ConfigError as `read` does, and UnavailableError where it cannot be written.
     """
     try:
         with _locked(file.parent):
@@ -123,6 +123,13 @@ def _replace(file: Path, body: bytes) -> None:
 def _keep_owner(file: Path, fd: int) -> None:
     with suppress(FileNotFoundError):
         before = file.stat()
-        if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
-            os.fchown(fd, before.st_uid, before.st_gid)
+        _own(fd, before)
         os.fchmod(fd, stat.S_IMODE(before.st_mode) & ~_OTHERS_WRITE)
+        return
+    if os.geteuid() == 0:  # a new one in a service's own folder is for that service to read
+        _own(fd, file.parent.stat())
+
+
+def _own(fd: int, like: os.stat_result) -> None:
+    if (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()):
+        os.fchown(fd, like.st_uid, like.st_gid)

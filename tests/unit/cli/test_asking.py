@@ -95,6 +95,29 @@ async def test_token_does_not_follow_a_redirect():
         assert len(seen) == 1
 
 
+async def test_token_for_loopback_goes_to_no_proxy(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://192.0.2.1:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with noting(lambda _: web.Response(body=b"[]")) as (remote, seen):
+        assert await remote.nodes() == []
+        assert len(seen) == 1
+
+
+@pytest.mark.parametrize("body", [b"[" * 60_000, b'{"error": ' * 10_000, b"\xff", b""])
+async def test_refusal_that_is_no_sentence_is_told_by_its_number(body):
+    async with noting(lambda _: web.Response(status=418, body=body)) as (remote, _):
+        with pytest.raises(UnavailableError, match="HTTP 418"):
+            await remote.nodes()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "http://a..b:1", "http://a:b", "http://a\nb", "http://", "file:///etc"]
+)
+async def test_url_that_is_none_is_one_sentence(url):
+    with pytest.raises(UnavailableError):
+        await Remote(url).nodes()
+
+
 async def test_answer_that_breaks_off_is_one_sentence():
     def half(request):
         request.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n[")

@@ -141,3 +141,20 @@ def test_parquet_needs_a_file_that_can_be_written(tmp_path, capsys):
         write(tmp_path / "folder", ["time,node\n"])
     with pytest.raises(UnavailableError, match="cannot be written: No such file"):
         write(tmp_path / "no" / "x.parquet", [])
+
+
+@pytest.mark.parametrize(
+    "head", ["time,x': 'VARCHAR'}) ) to '/tmp/stolen'; --", "time,node,time", "", "<html>", "time,node="]
+)
+def test_header_that_is_none_of_an_export_goes_into_no_sql(tmp_path, head):
+    file = tmp_path / "a.parquet"
+    with pytest.raises(UnavailableError, match="no export"), ParquetWriter(file) as writer:
+        writer.write(f"{head}\n1,2\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+def test_file_that_cannot_be_written_is_one_sentence(serve, tmp_path, capsys, name):
+    url = serve(FakeQuery())
+    assert cli.main(["export", "--url", url, "--out", str(tmp_path / "nowhere" / name)]) == 1
+    assert "cannot be written" in capsys.readouterr().err

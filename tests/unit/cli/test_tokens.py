@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -55,6 +56,17 @@ def test_the_file_is_the_one_of_the_settings(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("THERMOGATE_DASHBOARD_TOKENS_FILE", str(tmp_path / "t.json"))
     monkeypatch.setenv("THERMOGATE_TOKEN", "what other commands ask with, and no setting")
     assert run(capsys, "list")[0] == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_new_file_that_root_makes_in_a_services_folder_is_the_services(capsys, tmp_path):
+    folder = tmp_path / "service"
+    folder.mkdir()
+    os.chown(folder, 61234, 61234)
+    for name in ("ops", "grafana"):
+        assert run(capsys, "create", "--name", name, "--file", str(folder / "t.json"))[0] == 0
+        made = (folder / "t.json").stat()
+        assert (made.st_uid, made.st_gid, made.st_mode & 0o777) == (61234, 61234, 0o600)
 
 
 def test_a_folder_that_is_not_there_is_one_sentence(capsys, tmp_path):

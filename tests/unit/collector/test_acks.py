@@ -131,3 +131,27 @@ async def test_flush_waits_for_the_broker_but_not_for_ever() -> None:
     acker.stored([receipt(1)])
     await acker.flush(0.01)
     assert len(broker.published) == 1
+
+
+async def test_flush_without_a_connection_ends_though_nothing_can_be_sent() -> None:
+    broker = FakeBroker()
+    broker.connected = False
+    acker = Acker(broker, 5.0, FakeClock(), Counters())
+    acker.stored([receipt(1), receipt(1, "n2")])
+    await acker.flush(0.01)
+    broker.connected = True
+    await acker.flush(1)
+    assert len(broker.acknowledged()) == 2
+
+
+async def test_fleet_that_is_due_at_once_leaves_the_loop_to_others_between() -> None:
+    broker, clock = FakeBroker(), FakeClock()
+    acker = Acker(broker, 5.0, clock, Counters())
+    acker.stored([receipt(1, f"n{number}") for number in range(2000)])
+    clock.pass_time(6)
+    running, seen = asyncio.create_task(acker.run()), []
+    while len(broker.published) < 2000:
+        await asyncio.sleep(0)
+        seen.append(len(broker.published))
+    running.cancel()
+    assert len({one for one in seen if 0 < one < 2000}) >= 10

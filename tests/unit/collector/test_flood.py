@@ -55,3 +55,10 @@ def test_names_that_a_stranger_invents_do_not_fill_the_memory() -> None:
     for number in range(10_000):
         flood.admits(node_topic(f"x{number}", "telemetry"), number / 1e6)
     assert len(flood) <= 100
+
+
+def test_name_of_64_kb_takes_no_room_of_its_own() -> None:
+    flood = Flood(LimitSettings())
+    for number in range(100):
+        flood.admits(f"thermogate/v1/node/{'x' * 60_000}{number}/telemetry", 0.0)
+    assert len(flood) == 1

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import resource
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
@@ -295,3 +296,85 @@ async def test_time_whose_samples_are_gone_is_not_made_anew_of_nothing() -> None
         async for _ in roll_up_again(store, BEGIN_NS - 2 * DAY_NS, BEGIN_NS - DAY_NS, KEPT, BEGIN_NS):
             pass
     assert store.take() == []
+
+
+async def test_note_that_a_full_disk_has_cut_spoils_no_other(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "rollup")
+    journal.open()
+    journal.note([(BEGIN_NS, b"n1")])
+    one = b"%d n2\n" % BEGIN_NS
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * len(one) - 3, limits[1]))
+    try:
+        journal.note([(BEGIN_NS, b"n2")])
+        journal.note([(BEGIN_NS, b"n3")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    journal.note([(BEGIN_NS, b"n4")])
+    journal.close()
+    _, notes = Journal(tmp_path / "rollup").open()
+    assert {(BEGIN_NS, b"n1"), (BEGIN_NS, b"n4")} <= set(notes)
+    assert {node for _, node in notes} <= {b"n1", b"n4", b"n"}, "a cut name may be there: it has no samples"
+
+
+@pytest.mark.parametrize("rubbish", [b"\0" * 4096, b"\xff\xfe{", b"[1]", b""])
+async def test_blocks_that_a_power_failure_left_cost_only_themselves(rig: Rig, rubbish: bytes) -> None:
+    rig.folder.mkdir()
+    (rig.folder / "state.json").write_bytes(rubbish)
+    noted = BEGIN_NS - 20 * MINUTE_NS
+    (rig.folder / "notes-000000007").write_bytes(
+        b"\0\0\0%d n1\n%d n\xff2\n%d n3\n%d n7\n" % (noted, noted, noted + 1, noted)
+    )
+    (rig.folder / "notes-7.bak").write_bytes(b"of a person")
+    async with rig.rolling():
+        await rig.pass_time(30)
+    assert ("1m", -20, 6, ("n7",)) in rig.store.take()
+
+
+@pytest.mark.parametrize("fresh", ["own", "all"])
+async def test_clock_that_was_ahead_for_a_while_delays_no_minute_for_ever(rig: Rig, fresh: str) -> None:
+    async with rig.rolling(fresh=fresh) as roller:
+        await rig.pass_time(60)
+        rig.clock.jump_utc(30 * 86_400)
+        await rig.pass_time(30)
+        rig.clock.jump_utc(-30 * 86_400)
+        await rig.pass_time(30)
+        rig.store.take()
+        roller.stored(batch(310))
+        await rig.pass_time(360)
+    assert any(name == "1m" and first <= 5 < first + count for name, first, count, _ in rig.store.take())
+
+
+async def test_clock_that_jumps_by_decades_makes_no_more_windows_than_are_kept(rig: Rig) -> None:
+    async with rig.rolling(fresh="all"):
+        await rig.pass_time(60)
+        rig.store.take()
+        rig.clock.jump_utc(30 * 365 * 86_400)
+        await rig.pass_time(10)
+    assert sum(count for name, _, count, _ in rig.store.take() if name == "1m") <= 5 * 60
+
+
+class OldestRollups(FakeRollups):
+    """Knows its oldest sample."""
+
+    def __init__(self, stamp_ns: int | None) -> None:
+        super().__init__()
+        self.stamp_ns = stamp_ns
+
+    async def oldest(self) -> int | None:
+        return self.stamp_ns
+
+
+@pytest.mark.parametrize("ago_s", [None, 100 * 60])
+async def test_time_before_the_oldest_sample_is_stepped_over(rig: Rig, ago_s: int | None) -> None:
+    rig.store = OldestRollups(None if ago_s is None else BEGIN_NS - ago_s * NS)
+    async with rig.rolling() as roller:
+        await rig.pass_time(300)
+        made = [first for name, first, _, _ in rig.store.take() if name == "1m"]
+        assert all(first >= (-150 if ago_s else 0) for first in made)
+        assert (ago_s is None) or min(made) <= -100
+        assert len(rig.store.spans["1m"]) == 1
+        assert rig.store.spans["1m"][0][0] <= BEGIN_NS - 180 * MINUTE_NS
+        roller.stored(batch(-170 * 60, node="n7"))
+        await rig.pass_time(60)
+    assert ("1m", -170, 6, ("n7",)) in rig.store.take()

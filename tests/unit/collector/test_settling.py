@@ -1,6 +1,7 @@
 """A store that answers before it is durable: nodes hear of what it can no longer lose, and of no more."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from thermogate.collector.ingest import Ingest
 from thermogate.collector.quarantine import Quarantine
 from thermogate.collector.store.base import Batch, Settling
 from thermogate.core.clock import SystemClock
+from thermogate.core.errors import RejectedError
 from thermogate.core.mqtt import Message
 from thermogate.core.wire import encode, gate_topic, node_topic
 
@@ -145,3 +147,51 @@ async def test_store_that_closes_before_it_is_durable_acknowledges_nothing(bench
     await settle()
     assert await bench.acknowledged() == []
     assert len(bench.store.batches) == 1
+
+
+async def test_crash_is_told_once_with_all_that_it_may_have_cost(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    for seq in range(1, 31):
+        await bench.deliver(numbered(seq))
+    await bench.deliver(a_status("hello"))
+    for one in bench.store.settling:
+        one.set_result(False)
+    await settle()
+    told = [record.getMessage() for record in caplog.records if "crash" in record.getMessage()]
+    assert len(told) == 1
+    assert "31 messages" in told[0]
+    assert bench.counters.unsettled == 31
+
+
+async def test_status_that_is_overtaken_before_it_is_written_again_stays_overtaken(bench: Bench) -> None:
+    older = await bench.deliver(a_status("older"))
+    older.set_result(False)
+    newer = await bench.deliver(a_status("newer"))
+    await settle()
+    assert bench.store.batches[-1].statuses[0].text == "newer"
+    newer.set_result(True)
+
+
+async def test_what_is_refused_when_it_is_written_again_is_set_aside(bench: Bench, tmp_path: Path) -> None:
+    settling = await bench.deliver(event_message(event()))
+    bench.store.fail = [RejectedError("no more of these", stored=False)]
+    settling.set_result(False)
+    async with asyncio.timeout(10):
+        while not bench.counters.quarantined:
+            await asyncio.sleep(0.001)
+    assert "no more of these" in next((tmp_path / "quarantine").glob("*.jsonl")).read_text()
+
+
+async def test_store_that_dies_while_the_collector_is_stopped_raises_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = Bench(tmp_path)
+    running = asyncio.create_task(made.ingest.run(asyncio.Event()))
+    settling = await made.deliver(a_status("hello"))
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+    settling.set_result(False)
+    await settle()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []

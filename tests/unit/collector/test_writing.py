@@ -129,3 +129,37 @@ async def test_newer_status_waits_also_while_the_store_fails() -> None:
     await clock.advance(2)
     await asyncio.gather(*writes)
     assert [batch.statuses[0].text for batch in store.batches] == ["older", "newer"]
+
+
+async def test_newer_status_waits_for_an_older_one_that_is_only_about_to_wait() -> None:
+    store, first = FussyStore(), asyncio.Event()
+    store.gates = [first]
+    made = writer(store)
+    one = asyncio.create_task(made.write([a_status("first")]))
+    await settle()
+    two = asyncio.create_task(made.write([a_status("older")]))
+    first.set()
+    three = asyncio.create_task(made.write([a_status("newer")]))
+    await asyncio.gather(one, two, three)
+    assert [batch.statuses[0].text for batch in store.batches] == ["first", "older", "newer"]
+
+
+async def test_store_that_does_not_answer_and_one_that_fails_are_told() -> None:
+    store, clock, hanging = FussyStore(), FakeClock(), asyncio.Event()
+    store.gates = [hanging]
+    made = Writer(store, Counters(), CollectorSettings(retry_min_s=1), clock)
+    writing = asyncio.create_task(made.write(items(1)))
+    await clock.advance(40)
+    assert made.problem == ""
+    await clock.advance(20)
+    assert made.problem == "the store has not answered for 60 s"
+    hanging.set()
+    await writing
+    assert made.problem == ""
+    store.fail = [StoreError("down")] * 3
+    writing = asyncio.create_task(made.write(items(1)))
+    await clock.advance(1)
+    assert "does not take samples" in made.problem
+    await clock.advance(60)
+    await writing
+    assert made.problem == ""

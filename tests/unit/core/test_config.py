@@ -1,3 +1,6 @@
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
 import msgspec
 import pytest
 
@@ -6,9 +9,11 @@ from thermogate.core.errors import ConfigError
 
 
 class Inner(Settings, frozen=True):
+    moved: ClassVar[Mapping[str, str]] = {"size": "period_s"}
     window: int = 100
     url: str = "mqtt://localhost"
     names: tuple[str, ...] = ()
+    form: Literal["short", "long"] = "short"
 
 
 class Outer(Settings, frozen=True):
@@ -44,6 +49,9 @@ def test_a_list_is_given_as_toml():
         ("[uplink]\nwidow = 1", "thermogate.toml: uplink.widow: no such setting"),
         ("[uplink]\nwindow = 'x'", "thermogate.toml: uplink.window: expected int, got str"),
         ("period_s = [", "thermogate.toml: not valid TOML"),
+        ("[uplink]\nwidow = 1", "is it uplink.window?"),
+        ("[uplnk]\nwindow = 1", "thermogate.toml: uplnk: no such setting; is it uplink?"),
+        ("[uplink]\nform = 'wide'", "uplink.form: invalid enum value 'wide': expected one of short, long"),
     ],
 )
 def test_a_mistake_in_the_file_names_file_key_and_what_was_expected(file, text, said):
@@ -64,10 +72,24 @@ def test_a_wrong_environment_variable_is_named():
         load(Outer, environ={"THERMOGATE_WINDOW": "1"})
 
 
-@pytest.mark.parametrize("item", ["uplink.window", "uplink.window.x=1", "nothing=1"])
+@pytest.mark.parametrize(
+    "given",
+    [{"sets": ["uplink.size=1"]}, {"environ": {"THERMOGATE_UPLINK_SIZE": "1"}}],
+)
+def test_a_setting_of_an_earlier_version_names_the_one_in_its_place(given):
+    with pytest.raises(ConfigError, match=r"no (such )?setting; it is period_s now"):
+        load(Outer, **given)
+
+
+@pytest.mark.parametrize("item", ["uplink.window", "uplnk.window=1", "uplink.window.x=1", "nothing=1"])
 def test_a_wrong_set_is_named(item):
     with pytest.raises(ConfigError, match="--set"):
         load(Outer, sets=["uplink.window=5", item])
+
+
+def test_a_secret_without_a_file_is_not_set():
+    with pytest.raises(ConfigError, match=r"^mqtt\.password_file is not set"):
+        first_line("", "mqtt.password_file")
 
 
 def test_a_secret_is_the_first_line_of_its_file(file):

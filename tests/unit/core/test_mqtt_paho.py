@@ -1,13 +1,17 @@
 """The way in: whatever pieces a stream comes in, the same messages come out."""
 
 import socket
+import ssl
 import struct
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.certificates import Authority
 from thermogate.core.mqtt_explain import TooLargeError
 from thermogate.core.mqtt_message import Message, Session
 from thermogate.core.mqtt_paho import Paho
@@ -154,3 +158,59 @@ def test_end_of_the_stream_ends_the_connection(wire: Wire) -> None:
     assert gone == [1]
     assert wire.paho.socket() is None
     assert wire.received == []
+
+
+def test_message_at_qos_2_is_refused_as_nobody_asked_for_it(wire: Wire) -> None:
+    with pytest.raises(ValueError, match="QoS 2"):
+        wire.send(publish(b"t", b"x", 1, wire.paho._window, qos=2))
+
+
+def test_broker_that_sends_far_beyond_its_window_is_left_before_it_fills_the_memory() -> None:
+    wire = Wire(500)
+    for _ in range(30):
+        wire.send(b"".join(publish(b"t", b"", mid, 500) for mid in range(1, 101)))
+        wire.paho.acknowledge(range(1, 101))
+    assert len(wire.received) == 3000
+    for _ in range(10):
+        wire.send(b"".join(publish(b"t", b"", mid, 500) for mid in range(1, 101)))
+    with pytest.raises(ValueError, match="window"):
+        wire.send(publish(b"t", b"", 1, 500))
+    assert len(wire.received) == 4000
+    wire.close()
+
+
+def test_client_with_a_window_says_which_packets_it_takes() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = Paho(Session("c", (), None, True, 500), 1, lambda _: None)
+        client.reach("127.0.0.1", server.getsockname()[1], 30)
+        broker, _ = server.accept()
+        client.loop_write()
+        assert b"\x21\x01\xf4" in (hello := broker.recv(1000))
+        assert b"\x27" + struct.pack("!I", 1 << 17) in hello
+        broker.close()
+        sock = client.socket()
+        assert sock is not None
+        sock.close()
+
+
+def test_one_read_takes_all_that_has_come_however_many_tls_records_it_is(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.pair("localhost")
+    ours, theirs = socket.socketpair()
+    inner = ssl.create_default_context(cafile=str(authority.certificate))
+    outer = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    outer.load_cert_chain(pair.cert, pair.key)
+    with ThreadPoolExecutor(1) as thread:
+        accepting = thread.submit(outer.wrap_socket, theirs, server_side=True)
+        secure = inner.wrap_socket(ours, server_hostname="localhost")
+        broker = accepting.result(10)
+    wire = Wire(500)
+    wire.broker.close()
+    wire.paho._sock.close()  # type: ignore[union-attr]
+    wire.broker, wire.paho._sock = broker, secure
+    secure.setblocking(False)
+    for mid in range(1, 21):
+        broker.sendall(publish(b"t", bytes(2400), mid, 500))
+    wire.paho.loop_read()
+    assert len(wire.received) == 20
+    wire.close()

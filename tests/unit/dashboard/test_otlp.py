@@ -328,9 +328,10 @@ async def test_a_setting_that_is_wrong_is_named(setting, text, named):
         await Otlp(Answers(FakeQuery(), FakeClock(), DashboardSettings()), settings).__aenter__()
 
 
-async def test_a_file_that_holds_no_headers_is_named_and_not_shown(tmp_path):
+@pytest.mark.parametrize("text", ["geheim\n", "a b: geheim\n", "Authorization: geheim\0\n"])
+async def test_a_file_that_holds_no_headers_is_named_and_not_shown(tmp_path, text):
     file = tmp_path / "headers"
-    file.write_text("geheim\n")
+    file.write_text(text)
     settings = OtlpSettings(endpoint="http://127.0.0.1:1", headers_file=str(file))
     with pytest.raises(ConfigError, match="expected lines NAME: VALUE") as caught:
         await Otlp(Answers(FakeQuery(), FakeClock(), DashboardSettings()), settings).__aenter__()

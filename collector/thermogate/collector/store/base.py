@@ -89,6 +89,15 @@ class RollsUp(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsOldest(Protocol):
+    """A store that finds its oldest sample at once, so that nobody need look through the time before."""
+
+    async def oldest(self) -> int | None:
+        """Its stamp; None when there is no sample. Raises StoreError."""
+        ...
+
+
 class ThrottledError(StoreError):
     """The store is alive and asks to be left alone for `retry_after_s` seconds."""
 

@@ -17,6 +17,8 @@ __all__ = ["Cursor", "Database"]
 
 # After these the database object answers nothing any more; the file is sound and can be opened again.
 _FATAL = (duckdb.FatalException, duckdb.InternalException)
+_HEADERS_BYTES = 3 * 4096
+"""What DuckDB writes and syncs before anything else: a shorter file has never held a row."""
 
 
 class Database:
@@ -43,11 +45,18 @@ class Database:
         try:
             if not self.read_only:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
+                self._remove_stillborn()
             self._root = duckdb.connect(str(self.file), read_only=self.read_only, config=dict(config))
         except OSError as err:
             raise UnavailableError(f"data folder {self.file.parent}: {err.strerror}") from err
         except duckdb.Error as err:
             raise UnavailableError(self._why_not_open(err)) from err
+
+    def _remove_stillborn(self) -> None:
+        """What making the file on a full disk leaves behind would be no database for ever."""
+        log = self.file.with_name(self.file.name + ".wal")
+        if self.file.is_file() and self.file.stat().st_size < _HEADERS_BYTES and not log.exists():
+            self.file.unlink()
 
     def close(self) -> None:
         """Interrupt what still runs and let go of the file."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -10,8 +10,9 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
-from thermogate.collector.config import EmbeddedSettings, RetentionSettings
+from thermogate.collector.config import EmbeddedSettings, RetentionSettings, RollupSettings
 from thermogate.collector.store.base import DAY_NS, Batch
+from thermogate.collector.store.covers import Covers, having
 from thermogate.collector.store.duck import Database
 from thermogate.collector.store.embedded_query import Reader
 from thermogate.collector.store.embedded_rollup import Rollups
@@ -45,6 +46,7 @@ _PRUNE_INTERVAL_S = 600.0
 """Deleting holds up writes: ten minutes of 8000 devices, 5 million samples, for half a second."""
 _READERS = 2
 _RETENTION = RetentionSettings()
+_FIELDS = RollupSettings().fields
 
 T = TypeVar("T")
 
@@ -63,6 +65,7 @@ class EmbeddedStore:
         clock: Clock,
         *,
         retention: RetentionSettings = _RETENTION,
+        rolled: Sequence[str] = _FIELDS,
         read_only: bool = False,
     ) -> None:
         self._kept = kept_by(retention)
@@ -70,11 +73,12 @@ class EmbeddedStore:
         self._read_only = read_only
         self._database = Database(data_dir / FILE_NAME, settings, read_only=read_only)
         self._tables = Tables(settings.max_extra_fields)
-        self._rollups = Rollups(self._database, self._tables)
+        self._rolled = frozenset(rolled)
+        self._rollups = Rollups(self._database, self._tables, rolled)
         self._reader = Reader(self._database, self._tables, self._pieces)
         self._writer = Writer(self._database, self._tables)
         self._newest = Newest()
-        self._covered: Mapping[Resolution, tuple[Span, ...]] = {}
+        self._covers: Covers = {}
         self._prune_due_s = 0.0
         self._writing = ThreadPoolExecutor(1, "store-write")
         self._reading = ThreadPoolExecutor(_READERS, "store-read")
@@ -117,11 +121,15 @@ class EmbeddedStore:
     async def cover(self, resolution: Resolution, start_ns: int, end_ns: int) -> None:
         """As `RollsUp.cover`."""
         await self._in_writer(self._rollups.cover, resolution, (start_ns, end_ns))
-        self._covered = await self._in_reader(self._rollups.covered)
+        self._covers = await self._in_reader(self._rollups.covers)
 
     async def covered(self) -> Mapping[Resolution, tuple[Span, ...]]:
         """As `RollsUp.covered`."""
-        return self._covered
+        return having(self._covers, self._rolled)
+
+    async def oldest(self) -> int | None:
+        """As `KnowsOldest.oldest`."""
+        return await self._in_reader(self._reader.oldest)
 
     async def latest(self) -> list[Point]:
         """As `Query.latest`, from memory."""
@@ -195,7 +203,7 @@ class EmbeddedStore:
         else:
             with self._database.cursor() as cursor:
                 self._tables.load(cursor)
-        self._covered = self._rollups.covered()
+        self._covers = self._rollups.covers()
         if self._read_only:
             self._kept = self._kept_here()
         day_ago_ns = self._day_ago_ns()
@@ -209,7 +217,9 @@ class EmbeddedStore:
         if oldest_ns is None:
             return self._kept
         # an hour of which some samples have gone is told by its windows, where there are any
-        has_windows = any(spans and spans[0][0] < oldest_ns for spans in self._covered.values())
+        has_windows = any(
+            spans[0][0] < oldest_ns for by_fields in self._covers.values() for spans in by_fields.values()
+        )
         begin_ns = (ceil if has_windows else floor)(oldest_ns, STEP_NS["1h"])
         for_an_hour_ns = STEP_NS["1h"] - 1  # ages are told from a clock that goes on
         raw_ns = max(self._kept.raw_ns, self._clock.utc_ns() - begin_ns + for_an_hour_ns)
@@ -231,8 +241,10 @@ class EmbeddedStore:
     def _retained_ns(self) -> int:
         return self._clock.utc_ns() - self._kept.raw_ns
 
-    def _pieces(self, start_ns: int, end_ns: int, step_ns: int | None) -> list[Piece]:
-        now_ns, covered = self._clock.utc_ns(), self._covered
+    def _pieces(
+        self, fields: Collection[str], start_ns: int, end_ns: int, step_ns: int | None
+    ) -> list[Piece]:
+        now_ns, covered = self._clock.utc_ns(), having(self._covers, fields)
         return pieces(start_ns, end_ns, step_ns, kept=self._kept, now_ns=now_ns, covered=covered)
 
     def _day_ago_ns(self) -> int:

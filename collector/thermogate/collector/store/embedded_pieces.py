@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from thermogate.collector.store.duck import quoted
+from thermogate.collector.store.embedded_usage import Choose
 from thermogate.collector.store.resolution import Piece, gauges, rolled_name
 from thermogate.collector.store.tables import Tables
 from thermogate.core.schema import Kind
@@ -18,19 +19,26 @@ class Sources(NamedTuple):
 
 
 def sources(
-    tables: Tables, kind: Kind, fields: Sequence[str], pieces: Sequence[Piece], span: tuple[int, int]
+    tables: Tables,
+    choose: Choose,
+    kind: Kind,
+    fields: Sequence[str],
+    start_ns: int,
+    end_ns: int,
+    step_ns: int | None,
 ) -> list[Sources]:
-    """Fields that windows have are told by `pieces`, counters and unknown ones by the samples of the span."""
-    known = [field for field in dict.fromkeys(fields) if field in tables.fields(kind)]
-    tables_used = {rolled_name(kind, piece.resolution) for piece in pieces if piece.resolution}
-    rolled = [
-        field
-        for field in known
-        if field in gauges(kind) and all(tables.has(table, f"{field}_mean") for table in tables_used)
-    ]
-    rest = [field for field in known if field not in rolled]
-    found = [Sources(rolled, list(pieces)), Sources(rest, [Piece(None, *span)])]
-    return [source for source in found if source.fields and source.pieces]
+    """Fields are told by the windows that have them, counters and unknown ones by samples."""
+    together: dict[tuple[Piece, ...], list[str]] = {}
+    for field in dict.fromkeys(fields):
+        if field not in tables.fields(kind):
+            continue
+        pieces = [Piece(None, start_ns, end_ns)]
+        if field in gauges(kind):
+            chosen = choose((field,), start_ns, end_ns, step_ns)
+            used = {rolled_name(kind, piece.resolution) for piece in chosen if piece.resolution}
+            pieces = chosen if all(tables.has(table, f"{field}_mean") for table in used) else pieces
+        together.setdefault(tuple(pieces), []).append(field)
+    return [Sources(some, list(pieces)) for pieces, some in together.items() if pieces]
 
 
 def reduced(

@@ -1,7 +1,7 @@
 """The read side of the embedded store: SQL for each question. Every function blocks."""
 # ruff: noqa: S608 - names go through quoted() or come from the schema, values are parameters
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -29,15 +29,15 @@ _Key = tuple[str, str]
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-def _from_samples(start_ns: int, end_ns: int, _step_ns: int | None) -> list[Piece]:
+def _from_samples(_: Collection[str], start_ns: int, end_ns: int, _step_ns: int | None) -> list[Piece]:
     return [Piece(None, start_ns, end_ns)]
 
 
 class Reader:
     """Answers from one database; a method may run in any thread, several at a time.
 
-    `choose` says from which pieces a question of some start, end and step is answered; `sorted_rows` bounds
-    the samples of several devices that are sorted in one go.
+    `choose` says from which pieces a question about fields of some start, end and step is answered;
+    `sorted_rows` bounds the samples of several devices that are sorted in one go.
     """
 
     def __init__(
@@ -76,9 +76,9 @@ class Reader:
         self, device: Device, fields: tuple[str, ...], start_ns: int, end_ns: int, step_ns: int
     ) -> list[Series]:
         """As `Query.series`."""
-        span, found = (start_ns, end_ns), {}
-        pieces = self._choose(start_ns, end_ns, step_ns)
-        for source in embedded_pieces.sources(self._tables, device.kind, fields, pieces, span):
+        found = {}
+        asked_of = (self._tables, self._choose, device.kind, fields)
+        for source in embedded_pieces.sources(*asked_of, start_ns, end_ns, step_ns):
             sql, values = embedded_pieces.reduced(
                 *(device.kind, source, f"time_ns // {step_ns} * {step_ns}", "node = ? and device = ?"),
                 (device.node, device.device),
@@ -94,8 +94,8 @@ class Reader:
         self, kind: Kind, field: str, start_ns: int, end_ns: int, limit: int, by: Reduction, largest: bool
     ) -> list[Ranked]:
         """As `Query.top`."""
-        pieces = self._choose(start_ns, end_ns, None)
-        sources = embedded_pieces.sources(self._tables, kind, (field,), pieces, (start_ns, end_ns))
+        asked_of = (self._tables, self._choose, kind, (field,))
+        sources = embedded_pieces.sources(*asked_of, start_ns, end_ns, None)
         if not sources:
             return []
         sql, values = embedded_pieces.reduced(kind, sources[0], "(node, device)", "true", ())

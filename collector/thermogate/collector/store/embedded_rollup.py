@@ -4,9 +4,19 @@ Besides the fields of `resolution`, a row has `sample_count` and the stamps of i
 """
 # ruff: noqa: S608 - names come from the schema through quoted(), values are parameters
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from thermogate.collector.store.covers import (
+    Covers,
+    Fields,
+    decoded,
+    encoded,
+    gathered,
+    remade,
+    rows_of,
+    told,
+)
 from thermogate.collector.store.duck import Cursor, Database, insert, quoted
 from thermogate.collector.store.resolution import (
     COVERED_NS,
@@ -20,8 +30,8 @@ from thermogate.collector.store.resolution import (
     counters,
     gauges,
     has_power,
-    merged,
     rolled_name,
+    sampled_fields,
 )
 from thermogate.collector.store.rows import Columns
 from thermogate.collector.store.tables import Tables
@@ -35,19 +45,23 @@ _Made = tuple[Kind, Window, Columns]
 
 
 class Rollups:
-    """Makes windows, and knows which times have been covered."""
+    """Makes windows of some fields, and knows which times have been covered, and with what."""
 
-    def __init__(self, database: Database, tables: Tables) -> None:
+    def __init__(self, database: Database, tables: Tables, fields: Collection[str]) -> None:
         self._database = database
         self._tables = tables
+        self._of = frozenset(fields)
 
     def make(self, resolution: Resolution, window: Window) -> Iterator[_Made]:
         """The rows of some windows at a time, to be stored with `replace`. Any thread, any time."""
+        of = remade(self.covers(), resolution, [window], self._of)
         for kind in ROLLED_KINDS:
+            if not sampled_fields(kind, of):
+                continue
             if resolution == "1m":
-                yield from self._minutes(kind, window)
+                yield from self._minutes(kind, of, window)
             else:
-                yield kind, window, self._columns(*_hours_sql(kind, window))
+                yield kind, window, self._columns(*_hours_sql(kind, of, window))
 
     def replace(self, resolution: Resolution, made: _Made) -> None:
         """Put rows in the place of what was stored of their windows; for the thread that writes."""
@@ -62,29 +76,38 @@ class Rollups:
     def cover(self, resolution: Resolution, span: Span) -> None:
         """As `RollsUp.cover`; for the thread that writes."""
         with self._database.transaction() as cursor:
-            spans = merged([*_covered(cursor).get(resolution, ()), span])
-            cursor.execute("delete from covered where resolution = ?", [resolution])
-            for start_ns, end_ns in spans:
-                cursor.execute("insert into covered values (?, ?, ?)", [resolution, start_ns, end_ns])
+            covers = self._covers(cursor)
+            new = ((resolution, has, one) for one, has in told(covers, resolution, span, self._of))
+            cursor.execute("delete from covered")
+            for name, has, (start_ns, end_ns) in rows_of(gathered([*rows_of(covers), *new])):
+                cursor.execute(
+                    "insert into covered (resolution, start_ns, end_ns, fields) values (?, ?, ?, ?)",
+                    [name, start_ns, end_ns, encoded(has)],
+                )
 
-    def covered(self) -> dict[Resolution, tuple[Span, ...]]:
-        """As `RollsUp.covered`."""
+    def covers(self) -> Covers:
+        """What has been covered."""
         if not self._tables.has("covered"):
             return {}
         with self._database.cursor() as cursor:
-            return _covered(cursor)
+            return self._covers(cursor)
 
-    def _minutes(self, kind: Kind, window: Window) -> Iterator[_Made]:
+    def _covers(self, cursor: Cursor) -> Covers:
+        fields = "fields" if self._tables.has("covered", "fields") else "null"
+        rows = cursor.execute(f"select resolution, start_ns, end_ns, {fields} from covered").fetchall()
+        return gathered((name, decoded(has), (start, end)) for name, start, end, has in rows)
+
+    def _minutes(self, kind: Kind, of: Fields, window: Window) -> Iterator[_Made]:
         """Cut in halves until few enough samples are looked at in one go."""
-        fields = [*gauges(kind), *counters(kind)]
+        fields = sampled_fields(kind, of)
         counts, total = self._counts(kind, window, fields)
         length = (window.end_ns - window.start_ns) // STEP_NS["1m"]
         if total > _ROWS and length > 1:
             middle_ns = window.start_ns + length // 2 * STEP_NS["1m"]
-            yield from self._minutes(kind, Window(window.start_ns, middle_ns, window.nodes))
-            yield from self._minutes(kind, Window(middle_ns, window.end_ns, window.nodes))
+            yield from self._minutes(kind, of, Window(window.start_ns, middle_ns, window.nodes))
+            yield from self._minutes(kind, of, Window(middle_ns, window.end_ns, window.nodes))
             return
-        yield kind, window, self._columns(*_minutes_sql(kind, window, counts, total))
+        yield kind, window, self._columns(*_minutes_sql(kind, of, window, counts, total))
 
     def _counts(self, kind: Kind, window: Window, fields: Sequence[str]) -> tuple[dict[str, int], int]:
         """How many samples have each field, of those that any has; and how many samples there are."""
@@ -101,11 +124,6 @@ class Rollups:
             return cursor.execute(sql, values).fetchnumpy()
 
 
-def _covered(cursor: Cursor) -> dict[Resolution, tuple[Span, ...]]:
-    rows = cursor.execute("select resolution, start_ns, end_ns from covered").fetchall()
-    return {name: merged(row[1:] for row in rows if row[0] == name) for name in {row[0] for row in rows}}
-
-
 def _where(window: Window, *, before_ns: int = 0) -> tuple[str, list[Any]]:
     """Rows of the windows, and of the time `before_ns` before them."""
     sql, values = "time_ns >= ? and time_ns < ?", [window.start_ns - before_ns, window.end_ns]
@@ -114,13 +132,15 @@ def _where(window: Window, *, before_ns: int = 0) -> tuple[str, list[Any]]:
     return f"{sql} and node in (select unnest(?::varchar[]))", [*values, list(window.nodes)]
 
 
-def _minutes_sql(kind: Kind, window: Window, counts: dict[str, int], total: int) -> tuple[str, list[Any]]:
+def _minutes_sql(
+    kind: Kind, of: Fields, window: Window, counts: dict[str, int], total: int
+) -> tuple[str, list[Any]]:
     """Steps go from the device's last sample that has the field, `LOOK_BACK_NS` before the windows at most.
 
     Only what every sample has can do without "ignore nulls", which takes ten times as long.
     """
-    stepped = [name for name in (*counters(kind), *counted_flags(kind)) if name in counts]
-    computed = has_power(kind) and "power_w" in counts and counts.get("energy_j", 0) < total
+    stepped = [name for name in (*counters(kind, of), *counted_flags(kind, of)) if name in counts]
+    computed = has_power(kind, of) and "power_w" in counts and counts.get("energy_j", 0) < total
     traced = [*stepped, "power_w"] if computed else stepped
     where, values = _where(window)
     sql = (
@@ -129,7 +149,7 @@ def _minutes_sql(kind: Kind, window: Window, counts: dict[str, int], total: int)
         "union all by name select *, true as prior from before), "
         f"told as (select *, {_lags(traced, counts, total)} 0 as ignored from sample "
         "window earlier as (partition by node, device order by time_ns)) "
-        f"select {_reduced(kind, counts, stepped, computed=computed)} from told "
+        f"select {_reduced(kind, of, counts, stepped, computed=computed)} from told "
         "where not prior group by all order by all"
     )
     nodes = [] if window.nodes is None else [list(window.nodes)]
@@ -167,7 +187,9 @@ def _lags(traced: Sequence[str], counts: dict[str, int], total: int) -> str:
     return "".join(lags)
 
 
-def _reduced(kind: Kind, counts: dict[str, int], stepped: Sequence[str], *, computed: bool) -> str:
+def _reduced(
+    kind: Kind, of: Fields, counts: dict[str, int], stepped: Sequence[str], *, computed: bool
+) -> str:
     step_ns = STEP_NS["1m"]
     parts = [
         f"time_ns // {step_ns} * {step_ns} as time_ns",
@@ -177,12 +199,12 @@ def _reduced(kind: Kind, counts: dict[str, int], stepped: Sequence[str], *, comp
         "min(time_ns) as first_ns",
         "max(time_ns) as last_ns",
     ]
-    for name in gauges(kind):
+    for name in gauges(kind, of):
         if name in counts:
             q = quoted(name)
             parts += [f"{how}({q}) as {quoted(f'{name}_{end}')}" for how, end in _GAUGE]
             parts.append(f"nullif(count({q}), 0)::double as {quoted(f'{name}_count')}")
-    for name in counters(kind):
+    for name in counters(kind, of):
         if name in counts:
             parts.append(f"nullif(count({quoted(name)}), 0)::double as {quoted(f'{name}_count')}")
     for name in stepped:
@@ -201,7 +223,7 @@ def _reduced(kind: Kind, counts: dict[str, int], stepped: Sequence[str], *, comp
 _GAUGE = (("avg", "mean"), ("min", "min"), ("max", "max"))
 
 
-def _hours_sql(kind: Kind, window: Window) -> tuple[str, list[Any]]:
+def _hours_sql(kind: Kind, of: Fields, window: Window) -> tuple[str, list[Any]]:
     step_ns = STEP_NS["1h"]
     parts = [
         f"time_ns // {step_ns} * {step_ns} as time_ns",
@@ -211,7 +233,7 @@ def _hours_sql(kind: Kind, window: Window) -> tuple[str, list[Any]]:
         "min(first_ns) as first_ns",
         "max(last_ns) as last_ns",
     ]
-    for name in gauges(kind):
+    for name in gauges(kind, of):
         mean, low, high, count = (quoted(f"{name}_{end}") for end in ("mean", "min", "max", "count"))
         parts += [
             f"sum({mean} * {count}) / sum({count}) as {mean}",
@@ -219,9 +241,9 @@ def _hours_sql(kind: Kind, window: Window) -> tuple[str, list[Any]]:
             f"max({high}) as {high}",
             f"sum({count}) as {count}",
         ]
-    summed = [f"{name}_{end}" for name in counters(kind) for end in ("count", "growth")]
-    summed += [f"{name}_growth" for name in counted_flags(kind)]
-    if has_power(kind):
+    summed = [f"{name}_{end}" for name in counters(kind, of) for end in ("count", "growth")]
+    summed += [f"{name}_growth" for name in counted_flags(kind, of)]
+    if has_power(kind, of):
         summed.append("energy_power_j")
     parts += [f"sum({quoted(name)}) as {quoted(name)}" for name in summed]
     where, values = _where(window)

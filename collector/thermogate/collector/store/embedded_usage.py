@@ -1,11 +1,17 @@
 """What devices did over given times, from the embedded store: from windows, and from samples at the edges."""
 # ruff: noqa: S608 - names come from the schema through quoted(), values are parameters
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from thermogate.collector.store.duck import quoted
-from thermogate.collector.store.resolution import LOOK_BACK_NS, Piece, Resolution, rolled_name
+from thermogate.collector.store.resolution import (
+    LOOK_BACK_NS,
+    Piece,
+    Resolution,
+    rolled_name,
+    sampled_fields,
+)
 from thermogate.collector.store.tables import Tables
 from thermogate.core.clock import NS
 from thermogate.core.query import Device, DeviceTime, Usage
@@ -13,8 +19,8 @@ from thermogate.core.schema import Kind
 
 Rows = Callable[..., list[tuple[Any, ...]]]
 """SQL and its parameters to rows."""
-Choose = Callable[[int, int, int | None], list[Piece]]
-"""Start, end and step of a question to the pieces it is answered from."""
+Choose = Callable[[Collection[str], int, int, int | None], list[Piece]]
+"""Fields, start, end and step of a question to the pieces it is answered from."""
 
 _MEANS = ("power_w", "temp_c", "rle", "collapse", "throttled")
 _FIELDS = (*_MEANS, "energy_j")
@@ -69,9 +75,10 @@ def _by_table(
     tables: Tables, choose: Choose, times: Sequence[DeviceTime]
 ) -> dict[tuple[Kind, Resolution | None], list[_Asked]]:
     found: dict[tuple[Kind, Resolution | None], list[_Asked]] = {}
-    chosen: dict[tuple[int, int], list[Piece]] = {}
+    chosen: dict[tuple[Kind, int, int], list[Piece]] = {}
     for number, time in enumerate(times):
-        kind, span = time.device.kind, (time.start_ns, time.end_ns)
+        kind = time.device.kind
+        span = (kind, time.start_ns, time.end_ns)
         if span not in chosen:
             chosen[span] = _from_the_first_sample(choose, *span)
         for piece in chosen[span]:
@@ -82,9 +89,10 @@ def _by_table(
     return found
 
 
-def _from_the_first_sample(choose: Choose, start_ns: int, end_ns: int) -> list[Piece]:
+def _from_the_first_sample(choose: Choose, kind: Kind, start_ns: int, end_ns: int) -> list[Piece]:
     """Pieces of which the first is of samples where there are any: a window counts a step from before it."""
-    first, *rest = choose(start_ns + 1, end_ns, None) or [Piece(None, start_ns, end_ns)]
+    fields = [name for name in _FIELDS if name in sampled_fields(kind)]
+    first, *rest = choose(fields, start_ns + 1, end_ns, None) or [Piece(None, start_ns, end_ns)]
     return [Piece(first.resolution, min(start_ns, first.start_ns), first.end_ns), *rest]
 
 

@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Self
 
-from thermogate.collector.config import InfluxSettings, RetentionSettings
+from thermogate.collector.config import InfluxSettings, RetentionSettings, RollupSettings
 from thermogate.collector.store.base import Batch
+from thermogate.collector.store.covers import having, remade
+from thermogate.collector.store.influx_errors import missing
 from thermogate.collector.store.influx_http import InfluxHttp
 from thermogate.collector.store.influx_query import InfluxQuery
 from thermogate.collector.store.influx_rollup import Rollup
@@ -21,18 +23,25 @@ from thermogate.core.errors import RejectedError, StoreError
 log = logging.getLogger(__name__)
 
 _RETENTION = RetentionSettings()
+_FIELDS = RollupSettings().fields
 
 
 class InfluxStore(InfluxQuery):
     """`Store` that `RollsUp`, over HTTP. A server that is down when it is entered is waited for."""
 
     def __init__(
-        self, settings: InfluxSettings, clock: Clock, *, retention: RetentionSettings = _RETENTION
+        self,
+        settings: InfluxSettings,
+        clock: Clock,
+        *,
+        retention: RetentionSettings = _RETENTION,
+        rolled: Sequence[str] = _FIELDS,
     ) -> None:
         super().__init__(InfluxHttp(settings), kept_by(retention), clock)
         self._settings = settings
         self._retention = retention
         self._rollup = Rollup(self._http)
+        self._rolled = frozenset(rolled)
         self._stack = AsyncExitStack()
         self._preparing = asyncio.Lock()
         self._ready = False
@@ -83,18 +92,31 @@ class InfluxStore(InfluxQuery):
 
     async def roll_up(self, resolution: Resolution, windows: Sequence[Window]) -> None:
         """As `RollsUp.roll_up`."""
-        await self._prepare()
-        await self._rollup.make(resolution, windows)
+        async with self._prepared():
+            fields = remade(await self._coverage.covers(), resolution, windows, self._rolled)
+            await self._rollup.make(resolution, windows, fields)
 
     async def cover(self, resolution: Resolution, start_ns: int, end_ns: int) -> None:
         """As `RollsUp.cover`."""
-        await self._prepare()
-        await self._coverage.cover(resolution, start_ns, end_ns)
+        async with self._prepared():
+            await self._coverage.cover(resolution, (start_ns, end_ns), self._rolled)
 
     async def covered(self) -> Mapping[Resolution, tuple[Span, ...]]:
         """As `RollsUp.covered`."""
+        async with self._prepared():
+            return having(await self._coverage.covers(), self._rolled)
+
+    @asynccontextmanager
+    async def _prepared(self) -> AsyncIterator[None]:
+        """For what needs the places of windows, which somebody may have dropped."""
         await self._prepare()
-        return await self._coverage.covered()
+        try:
+            yield
+        except StoreError as err:
+            if missing(str(err)):
+                self._ready = False
+                self._coverage.forget()
+            raise
 
     async def _prepare(self) -> None:
         """Learn who answers and, in 1.x, make what is missing."""

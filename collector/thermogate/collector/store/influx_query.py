@@ -1,11 +1,12 @@
 """Questions to InfluxDB in InfluxQL, the query language that 1.x, 2.x and 3.x all answer."""
 # ruff: noqa: S608 - names go through identifier(), texts through literal(), the rest are integers
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 
 from thermogate.collector.store import influx_usage
 from thermogate.collector.store.base import matching_kinds
+from thermogate.collector.store.covers import Covers, having
 from thermogate.collector.store.influx_answers import Series as HttpSeries
 from thermogate.collector.store.influx_covered import Coverage
 from thermogate.collector.store.influx_http import InfluxHttp
@@ -13,9 +14,9 @@ from thermogate.collector.store.influx_messages import Messages
 from thermogate.collector.store.influx_newest import NewestSamples
 from thermogate.collector.store.influx_rollup import nodes
 from thermogate.collector.store.influx_series import Steps, is_rolled, steps
-from thermogate.collector.store.influx_text import identifier, literal, messages, points
+from thermogate.collector.store.influx_text import identifier, literal, may_be_field, messages, points
 from thermogate.collector.store.influx_top import Ranking
-from thermogate.collector.store.resolution import Kept, Piece, Resolution, Span, pieces
+from thermogate.collector.store.resolution import Kept, Piece, pieces
 from thermogate.core.clock import Clock
 from thermogate.core.decision import GateDecision
 from thermogate.core.model import Event, EventKind, Status
@@ -45,15 +46,15 @@ class InfluxQuery:
         self, device: Device, fields: tuple[str, ...], *, start_ns: int, end_ns: int, step_ns: int
     ) -> list[Series]:
         """As `Query.series`."""
-        asked = list(dict.fromkeys(fields))
-        rolled = [field for field in asked if is_rolled(device.kind, field)]
-        others = [field for field in asked if field not in rolled]
+        asked = [field for field in dict.fromkeys(fields) if may_be_field(field)]
+        covers = await self._coverage.known()
+        together: dict[tuple[Piece, ...], list[str]] = {}
+        for field in asked:
+            chosen = self._pieces(covers, device.kind, field, start_ns, end_ns, step_ns)
+            together.setdefault(tuple(chosen), []).append(field)
         found: Steps = {}
-        if rolled:
-            pieces = await self._pieces(start_ns, end_ns, step_ns)
-            found |= await steps(self._http, device, rolled, pieces, step_ns)
-        if others:
-            found |= await steps(self._http, device, others, [Piece(None, start_ns, end_ns)], step_ns)
+        for some, fields_there in together.items():
+            found |= await steps(self._http, device, fields_there, some, step_ns)
         return [
             Series(device, field, tuple(found[field][begin_ns] for begin_ns in sorted(found[field])))
             for field in asked
@@ -72,16 +73,21 @@ class InfluxQuery:
         largest: bool = True,
     ) -> list[Ranked]:
         """As `Query.top`."""
-        pieces = [Piece(None, start_ns, end_ns)]
-        if is_rolled(kind, field):
-            pieces = await self._pieces(start_ns, end_ns, None)
+        if not may_be_field(field):
+            return []
+        chosen = self._pieces(await self._coverage.known(), kind, field, start_ns, end_ns, None)
         return await Ranking(self._http, kind, field, by, largest=largest).top(
-            pieces, limit, self._newest.known
+            chosen, limit, self._newest.known
         )
 
     async def usage(self, times: Sequence[DeviceTime]) -> list[Usage | None]:
         """As `Query.usage`. Of a time whose samples are gone, its ends are those of its windows."""
-        return await influx_usage.usage(self._http, times, self._cut(await self._coverage.known(), None))
+        covers = await self._coverage.known()
+
+        def cut(kind: Kind, start_ns: int, end_ns: int) -> list[Piece]:
+            return self._cut(covers, influx_usage.fields(kind), start_ns, end_ns, None)
+
+        return await influx_usage.usage(self._http, times, cut)
 
     async def events(
         self,
@@ -133,18 +139,20 @@ class InfluxQuery:
                     async for piece in pieces:
                         yield points(piece)
 
-    async def _pieces(self, start_ns: int, end_ns: int, step_ns: int | None) -> list[Piece]:
-        return self._cut(await self._coverage.known(), step_ns)(start_ns, end_ns)
+    def _pieces(
+        self, covers: Covers | None, kind: Kind, field: str, start_ns: int, end_ns: int, step_ns: int | None
+    ) -> list[Piece]:
+        if not is_rolled(kind, field):
+            return [Piece(None, start_ns, end_ns)]
+        return self._cut(covers, (field,), start_ns, end_ns, step_ns)
 
     def _cut(
-        self, covered: Mapping[Resolution, Sequence[Span]] | None, step_ns: int | None
-    ) -> influx_usage.Cut:
-        if covered is None:
-            return lambda start_ns, end_ns: [Piece(None, start_ns, end_ns)]
-        now_ns = self._clock.utc_ns()
-        return lambda start_ns, end_ns: pieces(
-            start_ns, end_ns, step_ns, kept=self._kept, now_ns=now_ns, covered=covered
-        )
+        self, covers: Covers | None, fields: Sequence[str], start_ns: int, end_ns: int, step_ns: int | None
+    ) -> list[Piece]:
+        if covers is None:
+            return [Piece(None, start_ns, end_ns)]
+        covered, now_ns = having(covers, fields), self._clock.utc_ns()
+        return pieces(start_ns, end_ns, step_ns, kept=self._kept, now_ns=now_ns, covered=covered)
 
     async def _ordered(self, measurement: str, where: str, limit: int) -> list[HttpSeries]:
         return await self._http.query(

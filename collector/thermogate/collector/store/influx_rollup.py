@@ -2,18 +2,22 @@
 
 Not by SELECT ... INTO, which only 1.x has: each of the 120 columns of a device's window costs 1.6.7
 about 60 us, 90 s for a minute of 1000 nodes of 8 GPUs, and cannot tell steps that are too far apart.
-Reading the same samples costs it 9 s.
+docs/stores.md says what reading the same samples costs.
 """
 # ruff: noqa: S608 - names go through identifier(), texts through literal() or regex(), the rest are integers
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
+from msgspec.structs import replace
+
+from thermogate.collector.store.covers import Fields
 from thermogate.collector.store.influx_answers import Series
 from thermogate.collector.store.influx_http import InfluxHttp
 from thermogate.collector.store.influx_places import RAW, source
 from thermogate.collector.store.influx_text import any_of, identifier
-from thermogate.collector.store.influx_windows import Table, hours, minutes, table
+from thermogate.collector.store.influx_windows import Made, Table, hours, minutes, table
 from thermogate.collector.store.resolution import (
     LOOK_BACK_NS,
     ROLLED_KINDS,
@@ -22,20 +26,20 @@ from thermogate.collector.store.resolution import (
     Window,
     counted_flags,
     counters,
-    gauges,
     has_power,
     rolled_fields,
     rolled_name,
+    sampled_fields,
 )
 from thermogate.core.clock import NS
 from thermogate.core.schema import Kind
 
 _NODE_WINDOWS: dict[Resolution, int] = {"1m": 20, "1h": 4}
-"""Windows times nodes read in one go: about 10,000 rows of nodes with 8 GPUs, 2 MB, which keep neither
+"""Windows times nodes read in one go: about 10,000 rows of nodes with 8 GPUs, 1 MB, which keep neither
 the server nor this process busy for long."""
 _LONG_S = 60.0
 """Waited for a part: a second, but on a server that is busy with a backlog."""
-_SHORT_LOOK_NS = 10 * NS
+_SHORT_LOOK_NS = 3 * NS
 """Read before a window with it: at 1 Hz the step into it is there. Otherwise it is asked for."""
 
 
@@ -45,60 +49,53 @@ class Rollup:
     def __init__(self, http: InfluxHttp) -> None:
         self._http = http
 
-    async def make(self, resolution: Resolution, windows: Sequence[Window]) -> None:
-        """As `RollsUp.roll_up`."""
+    async def make(self, resolution: Resolution, windows: Sequence[Window], of: Fields) -> None:
+        """As `RollsUp.roll_up`, windows of these fields."""
         for kind in ROLLED_KINDS:
+            if not sampled_fields(kind, of):
+                continue
             known: list[str] | None = None
             for window in windows:
                 if window.nodes is None and known is None:
                     known = await nodes(self._http, kind, RAW if resolution == "1m" else "1m")
                 names = known or [] if window.nodes is None else list(window.nodes)
                 for part, start_ns, end_ns in _portions(resolution, window, names):
-                    await self._make(kind, resolution, part, start_ns, end_ns)
+                    await self._make(kind, of, resolution, Window(start_ns, end_ns, tuple(part)))
 
-    async def _make(
-        self, kind: Kind, resolution: Resolution, names: Sequence[str], start_ns: int, end_ns: int
-    ) -> None:
+    async def _make(self, kind: Kind, of: Fields, resolution: Resolution, window: Window) -> None:
         if resolution == "1m":
-            answer = await self._samples(kind, names, start_ns - _SHORT_LOOK_NS, end_ns, ())
-            read = await asyncio.to_thread(_table, answer, _sampled(kind))
-            read = await self._looked_back(kind, answer, read, start_ns)
+            read = await self._minute(kind, of, window)
+            made = partial(minutes, kind, of, read, window.start_ns)
         else:
-            read = await asyncio.to_thread(
-                _table, await self._minutes(kind, names, start_ns, end_ns), rolled_fields(kind)
-            )
-        lines = await asyncio.to_thread(_lines, kind, resolution, read, start_ns)
+            names = rolled_fields(kind, of)
+            table = source((await self._http.known()).generation, "1m", rolled_name(kind, "1m"))
+            read = await asyncio.to_thread(_table, await self._read(table, "1m", names, window), names)
+            made = partial(hours, kind, of, read)
+        lines = await asyncio.to_thread(_lines, kind, resolution, made)
         if lines:
             await self._http.write(lines, resolution)
 
-    async def _looked_back(self, kind: Kind, answer: list[Series], read: Table, start_ns: int) -> Table:
-        """With older rows of the devices whose first step begins before what was read."""
-        fields = grown_fields(kind)
-        lacking = read.without(fields, start_ns)
+    async def _minute(self, kind: Kind, of: Fields, window: Window) -> Table:
+        """Samples, with older ones of the devices whose first step begins before what was read."""
+        names, grown = sampled_fields(kind, of), grown_fields(kind, of)
+        begin_ns = window.start_ns - _SHORT_LOOK_NS
+        answer = await self._read(identifier(kind), RAW, names, replace(window, start_ns=begin_ns))
+        read = await asyncio.to_thread(_table, answer, names)
+        lacking = read.without(grown, window.start_ns)
         if not lacking:
             return read
-        older_ns = start_ns - LOOK_BACK_NS
-        names = sorted({node for node, _ in lacking})
-        older = await self._samples(kind, names, older_ns, start_ns - _SHORT_LOOK_NS, fields)
+        of_nodes = tuple(sorted({node for node, _ in lacking}))
+        before = Window(window.start_ns - LOOK_BACK_NS, begin_ns, of_nodes)
+        older = await self._read(identifier(kind), RAW, grown, before)
         older = [series for series in older if _identity(series) in lacking]
-        return await asyncio.to_thread(_table, [*older, *answer], _sampled(kind)) if older else read
+        return await asyncio.to_thread(_table, [*older, *answer], names) if older else read
 
-    async def _samples(
-        self, kind: Kind, names: Sequence[str], start_ns: int, end_ns: int, fields: Sequence[str]
-    ) -> list[Series]:
-        columns = ", ".join(map(identifier, fields)) or "*"
+    async def _read(self, table: str, place: str, names: Sequence[str], window: Window) -> list[Series]:
+        columns = ", ".join(map(identifier, names))
         return await self._http.query(
-            f'SELECT {columns} FROM {identifier(kind)} WHERE "node" =~ {any_of(names)} '
-            f'AND time >= {start_ns} AND time < {end_ns} GROUP BY "node", "device"',
-            timeout_s=_LONG_S,
-        )
-
-    async def _minutes(self, kind: Kind, names: Sequence[str], start_ns: int, end_ns: int) -> list[Series]:
-        table = source((await self._http.known()).generation, "1m", rolled_name(kind, "1m"))
-        return await self._http.query(
-            f'SELECT * FROM {table} WHERE "node" =~ {any_of(names)} '
-            f'AND time >= {start_ns} AND time < {end_ns} GROUP BY "node", "device"',
-            "1m",
+            f'SELECT {columns} FROM {table} WHERE "node" =~ {any_of(window.nodes or ())} '
+            f'AND time >= {window.start_ns} AND time < {window.end_ns} GROUP BY "node", "device"',
+            place,
             timeout_s=_LONG_S,
         )
 
@@ -123,13 +120,10 @@ def _portions(
             yield part, start_ns, end_ns
 
 
-def _sampled(kind: Kind) -> tuple[str, ...]:
-    return (*gauges(kind), *counters(kind))
-
-
-def grown_fields(kind: Kind) -> tuple[str, ...]:
+def grown_fields(kind: Kind, of: Fields) -> tuple[str, ...]:
     """Fields whose windows need the sample before the first: counters, flags that are counted, power."""
-    return (*counters(kind), *counted_flags(kind), *(("power_w",) if has_power(kind) else ()))
+    power = ("power_w",) if has_power(kind, of) else ()
+    return (*counters(kind, of), *counted_flags(kind, of), *power)
 
 
 def _identity(series: Series) -> tuple[str, str]:
@@ -140,12 +134,11 @@ def _table(answer: Sequence[Series], wanted: Sequence[str]) -> Table:
     return table(((_identity(one), one.columns, one.values) for one in answer if one.values), wanted)
 
 
-def _lines(kind: Kind, resolution: Resolution, read: Table, start_ns: int) -> bytes:
-    step_ns, name = STEP_NS[resolution], rolled_name(kind, resolution)
-    made = minutes(kind, read, start_ns, step_ns) if resolution == "1m" else hours(kind, read, step_ns)
+def _lines(kind: Kind, resolution: Resolution, made: Callable[[int], Made]) -> bytes:
+    name = rolled_name(kind, resolution)
     return "".join(
         f"{name},node={node}{f',device={device}' if device else ''} {_fields(fields)} {begin_ns}\n"
-        for (node, device), begin_ns, fields in made
+        for (node, device), begin_ns, fields in made(STEP_NS[resolution])
     ).encode()
 
 

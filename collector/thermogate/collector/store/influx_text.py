@@ -14,6 +14,7 @@ from thermogate.core.wire import Point
 
 _TAGS = ("node", "device", "model", "origin")
 _TAG_ESCAPE = re.compile(r"([,= ])")
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BREAKS = re.compile(r"[\r\n]+")
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -45,6 +46,11 @@ def status_line(status: Status, now_ns: int) -> bytes:
 def identifier(name: str) -> str:
     """A field or measurement in InfluxQL."""
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def may_be_field(name: str) -> bool:
+    """Whether a sample may have a field of this name. InfluxQL cannot even ask for some that none has."""
+    return _FIELD.fullmatch(name) is not None and name != "time"
 
 
 def literal(text: str) -> str:

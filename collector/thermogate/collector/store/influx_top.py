@@ -6,6 +6,7 @@ series a third of a second: so the server picks candidates, of which the exact v
 # ruff: noqa: S608 - names go through identifier(), texts through literal(), the rest are integers
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 from thermogate.collector.store.influx_answers import Series
@@ -21,6 +22,8 @@ from thermogate.core.wire import Point
 _MORE = 40
 """Candidates of a piece beyond twice as many as asked: they are picked by plain means of windows, which
 differ from the exact ones where windows have few samples."""
+_SPARE = 10
+"""Extremes asked for beyond those wanted, for those that lie before the range, in its first window."""
 _MANY = 300
 """More than as many are not asked for one by one."""
 _LONG_S = 60.0
@@ -48,32 +51,83 @@ class Ranking:
 
     async def top(self, pieces: Sequence[Piece], limit: int, newest: Newest) -> list[Ranked]:
         """As `Query.top`, over the pieces of its range; `newest` gives the newest sample of each device."""
+        if not pieces:
+            return []
         self._generation = (await self._http.known()).generation
+        # the largest of minima may be far from the largest in every piece
+        crossed = self._by == ("min" if self._largest else "max") and len(pieces) > 1
         # 3.x reads columns, whatever the number of series
-        if self._generation == "3" or limit > _MANY:
-            asked = [self._exact(piece, "", 'GROUP BY "node", "device"') for piece in pieces]
-            answers = await asyncio.gather(*(self._ask(one) for one in asked))
-            values = [(self._device(one), one) for answer in answers for one in answer]
+        if self._generation == "3" or limit > _MANY or crossed:
+            found = self._best(await self._all(pieces))
+        elif self._by == "mean":
+            devices = await self._candidates(pieces, 2 * limit + _MORE, newest)
+            found = self._best(await self._of(devices, pieces))
         else:
-            values = await self._of(await self._candidates(pieces, 2 * limit + _MORE, newest), pieces)
-        ranked = list(self._ranked(values))
-        ranked.sort(key=lambda one: (-one.value if self._largest else one.value, one.device))
-        return ranked[:limit]
+            found = await self._extremes(pieces, limit)
+        return found[:limit]
+
+    async def _all(self, pieces: Sequence[Piece]) -> list[tuple[Device, Series]]:
+        asked = [self._exact(piece, "", 'GROUP BY "node", "device"') for piece in pieces]
+        answers = await asyncio.gather(*(self._ask(one) for one in asked))
+        return [(self._device(one), one) for answer in answers for one in answer]
+
+    async def _extremes(self, pieces: Sequence[Piece], limit: int) -> list[Ranked]:
+        """By largest maxima, or smallest minima. What the server picks by is exact or, of a window that
+        begins before the range, better: when nobody else has a better one, it is done.
+        """
+        sign, count = -1 if self._largest else 1, 2 * limit + _MORE
+        bounds: dict[Device, float] = {}
+        others = math.inf
+        for part in await self._picked(_wide(pieces), count):
+            for device, value in part:
+                bounds[device] = min(sign * value, bounds.get(device, math.inf))
+            if len(part) >= count:
+                others = min(others, max(sign * value for _, value in part))
+        order = sorted(bounds, key=lambda device: (bounds[device], device))
+        found: list[Ranked] = []
+        for first in range(0, len(order), limit + _SPARE):
+            some = order[first : first + limit + _SPARE]
+            if len(found) >= limit and sign * found[limit - 1].value <= bounds[some[0]]:
+                break
+            found = self._sorted([*found, *self._best(await self._of(some, pieces))])
+        if others < math.inf and (len(found) < limit or sign * found[limit - 1].value > others):
+            return self._best(await self._all(pieces))
+        return found
 
     async def _candidates(self, pieces: Sequence[Piece], count: int, newest: Newest) -> list[Device]:
         wide = _wide(pieces)
         recent: list[Device] = []
-        if self._by == "mean" and _ends_short(wide):
+        if _ends_short(wide):
             recent = self._first(newest(), count)
             del wide[-1]
+        picked = await self._picked(wide, count)
+        return sorted({*recent, *(device for part in picked for device, _ in part)})
+
+    async def _picked(self, pieces: Sequence[Piece], count: int) -> list[list[tuple[Device, float]]]:
+        """The first devices of each piece, with a value that is good enough to pick them by."""
         pick = "top" if self._largest else "bottom"
         asked = []
-        for piece in wide:
+        for piece in pieces:
             _, inner = self._one(piece, 'GROUP BY "node", "device"')
             asked.append((RAW, f'SELECT {pick}("value", "node", "device", {count}) FROM ({inner})'))
-        answers = await asyncio.gather(*map(self._ask, asked))
-        rows = (row for answer in answers for series in answer for row in series.values)
-        return sorted({*recent, *(Device(node, self._kind, device or "") for _, _, node, device in rows)})
+        return [
+            [
+                (Device(node, self._kind, device or ""), float(value))
+                for series in answer
+                for _, value, node, device in series.values
+            ]
+            for answer in await asyncio.gather(*map(self._ask, asked))
+        ]
+
+    def _best(self, values: Iterable[tuple[Device, Series]]) -> list[Ranked]:
+        return self._sorted(self._ranked(values))
+
+    def _sorted(self, ranked: Iterable[Ranked]) -> list[Ranked]:
+        sign = -1 if self._largest else 1
+        return sorted(ranked, key=lambda one: (sign * one.value, one.device))
+
+    def _extreme(self, values: Iterable[float]) -> float:
+        return min(values) if self._by == "min" else max(values)
 
     def _first(self, points: Iterable[Point], count: int) -> list[Device]:
         """Of these samples the devices with the largest, or smallest, values."""
@@ -137,7 +191,7 @@ class Ranking:
     def _reduced(self, given: Sequence[Value]) -> float:
         if self._by == "mean":
             return sum(value * count for value, count in given) / sum(count for _, count in given)
-        return (min if self._by == "min" else max)(value for value, _ in given)
+        return self._extreme(value for value, _ in given)
 
 
 def _ends_short(pieces: Sequence[Piece]) -> bool:

@@ -24,15 +24,15 @@ from thermogate.collector.store.resolution import (
 )
 from thermogate.core.clock import NS
 from thermogate.core.query import DeviceTime, Usage
-from thermogate.core.schema import DEVICE_KINDS
+from thermogate.core.schema import DEVICE_KINDS, Kind
 
 _BATCH = 25
 """Times asked for in one request."""
 _SHORT_NS = 600 * NS
 """Up to this, samples are as fast."""
 
-Cut = Callable[[int, int], list[Piece]]
-"""The pieces that [start_ns, end_ns) is answered from."""
+Cut = Callable[[Kind, int, int], list[Piece]]
+"""The pieces that [start_ns, end_ns) of a kind of device is answered from: windows that have its `fields`."""
 
 
 async def usage(http: InfluxHttp, times: Sequence[DeviceTime], cut: Cut) -> list[Usage | None]:
@@ -52,7 +52,7 @@ def _pieces(time: DeviceTime, cut: Cut) -> list[Piece]:
     whole = [Piece(None, time.start_ns, time.end_ns)]
     if time.device.kind not in ROLLED_KINDS or time.end_ns - time.start_ns <= _SHORT_NS:
         return whole
-    found = cut(time.start_ns + 1, time.end_ns)
+    found = cut(time.device.kind, time.start_ns + 1, time.end_ns)
     if found[0].resolution is None:
         found[0] = Piece(None, time.start_ns, found[0].end_ns)
     return found
@@ -80,16 +80,15 @@ def _where(time: DeviceTime, start_ns: int, end_ns: int) -> str:
     )
 
 
-def _fields(time: DeviceTime) -> list[str]:
+def fields(kind: Kind) -> list[str]:
     """Those by which samples are found and counted: every column costs its time."""
-    kind = time.device.kind
     known = (*gauges(kind), *counters(kind))
     return [name for name in COUNTED if name in known] if kind in DEVICE_KINDS else list(known)
 
 
 def _whole(time: DeviceTime, samples: str) -> list[str]:
     """What is asked of the samples of all the time."""
-    columns = ", ".join(map(identifier, _fields(time)))
+    columns = ", ".join(map(identifier, fields(time.device.kind)))
     return [
         f"SELECT {columns} {samples} ORDER BY time LIMIT 1",
         f"SELECT {columns} {samples} ORDER BY time DESC LIMIT 1",
@@ -102,7 +101,7 @@ def _whole(time: DeviceTime, samples: str) -> list[str]:
 def _piece(time: DeviceTime, samples: str, before: str) -> list[str]:
     """What is asked of each piece of samples."""
     means = ", ".join(f'mean("{name}"), count("{name}")' for name in MEANS)
-    counts = ", ".join(f'count("{name}") AS "{name}"' for name in _fields(time))
+    counts = ", ".join(f'count("{name}") AS "{name}"' for name in fields(time.device.kind))
     grown = 'SELECT sum("grown") FROM (SELECT non_negative_difference("{}") AS "grown" ' + samples + ")"
     asked = [f'SELECT {means}, max("temp_c") {samples}', f"SELECT {counts} {samples}"]
     for name in ("collapse", "energy_j"):
@@ -114,7 +113,7 @@ def _windows(generation: Generation, time: DeviceTime, piece: Piece) -> Statemen
     assert piece.resolution is not None
     kind = time.device.kind
     names = [f"{name}_mean" for name in MEANS] + ["temp_c_max", "energy_j_growth", "collapse_growth"]
-    names += [f"{name}_count" for name in dict.fromkeys((*MEANS, *_fields(time)))]
+    names += [f"{name}_count" for name in dict.fromkeys((*MEANS, *fields(time.device.kind)))]
     columns = ", ".join(map(identifier, names))
     table = source(generation, piece.resolution, rolled_name(kind, piece.resolution))
     return piece.resolution, f"SELECT {columns} FROM {table} {_where(time, piece.start_ns, piece.end_ns)}"

@@ -4,7 +4,7 @@
 device apart that came to 3 ms, for 160 together to 30 us each.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -57,51 +57,56 @@ def table(answers: Iterable[Answer], wanted: Sequence[str]) -> Table:
     devices: dict[Identity, int] = {}
     indices: list[int] = []
     rows: list[Sequence[Any]] = []
+    asked = list(wanted)
     for identity, names, values in answers:
-        place = {name: index for index, name in enumerate(names)}
-        # a column that is not there is looked for behind the end of the row, where a None is put
-        pick = itemgetter(0, 0, *(place.get(name, len(names)) for name in wanted))
-        rows += [pick([*row, None]) for row in values]
+        if list(names[1:]) == asked:
+            rows += values
+        else:
+            place = {name: index for index, name in enumerate(names)}
+            # a column that is not there is looked for behind the end of the row, where a None is put
+            pick = itemgetter(0, *(place.get(name, len(names)) for name in wanted))
+            rows += [pick([*row, None]) for row in values]
         indices += [devices.setdefault(identity, len(devices))] * len(values)
     device = np.array(indices, dtype=np.int64)
     time_ns = np.array([row[0] for row in rows], dtype=np.int64)
     order = np.lexsort((time_ns, device))
-    numbers = np.array(rows, dtype=np.float64).reshape(len(rows), len(wanted) + 2)[order, 2:]
+    numbers = np.array(rows, dtype=np.float64).reshape(len(rows), len(wanted) + 1)[order, 1:]
     columns = {name: numbers[:, index] for index, name in enumerate(wanted)}
     columns = {name: column for name, column in columns.items() if not np.isnan(column).all()}
     return Table(tuple(devices), device[order], time_ns[order], columns)
 
 
-def minutes(kind: Kind, samples: Table, start_ns: int, step_ns: int) -> Made:
-    """The windows from `start_ns` on; earlier rows only tell the steps into them."""
+def minutes(kind: Kind, of: Collection[str], samples: Table, start_ns: int, step_ns: int) -> Made:
+    """The windows from `start_ns` on, of these fields; earlier rows only tell the steps into them."""
     groups = _Groups(samples, start_ns, step_ns)
     made: dict[str, Floats] = {}
-    for name in gauges(kind):
+    for name in gauges(kind, of):
         if name in samples.columns:
             made |= groups.reduced(name, samples.columns[name])
-    for name in counters(kind):
+    for name in counters(kind, of):
         if name in samples.columns:
             made[f"{name}_count"] = groups.counted(samples.columns[name])
-    for name in (*counters(kind), *counted_flags(kind)):
+    for name in (*counters(kind, of), *counted_flags(kind, of)):
         if name in samples.columns:
             made[f"{name}_growth"] = groups.grown(samples.columns[name])
-    if has_power(kind) and "power_w" in samples.columns:
+    if has_power(kind, of) and "power_w" in samples.columns:
         energy_j = groups.energy_j(samples.columns["power_w"])
-        measured = ~np.isnan(made["energy_j_count"]) if "energy_j_count" in made else np.False_
-        made["energy_power_j"] = np.where(measured, np.nan, energy_j)
+        if "energy_j" in samples.columns:
+            energy_j[~np.isnan(groups.counted(samples.columns["energy_j"]))] = np.nan
+        made["energy_power_j"] = energy_j
     return groups.told(made)
 
 
-def hours(kind: Kind, of_minutes: Table, step_ns: int) -> Made:
-    """The windows that those of a minute come to."""
+def hours(kind: Kind, of: Collection[str], of_minutes: Table, step_ns: int) -> Made:
+    """The windows that those of a minute come to, of these fields."""
     groups = _Groups(of_minutes, 0, step_ns)
     columns = of_minutes.columns
     made: dict[str, Floats] = {}
-    for name in gauges(kind):
+    for name in gauges(kind, of):
         if f"{name}_count" in columns:
             made |= groups.joined(name, columns)
-    sums = [f"{name}_{end}" for name in counters(kind) for end in ("count", "growth")]
-    sums += [f"{name}_growth" for name in counted_flags(kind)]
+    sums = [f"{name}_{end}" for name in counters(kind, of) for end in ("count", "growth")]
+    sums += [f"{name}_growth" for name in counted_flags(kind, of)]
     for name in [*sums, "energy_power_j"]:
         if name in columns:
             made[name] = groups.summed(columns[name])

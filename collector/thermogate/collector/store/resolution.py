@@ -2,7 +2,7 @@
 
 A rolled measurement (`gpu_1m`) has one row a device and window, tagged with node and device and stamped
 with the window's begin, windows standing on multiples of their length since 1970. Its fields come from
-those of the samples with begin <= stamp < end:
+those of the samples with begin <= stamp < end that are to be rolled up (collector.rollup.fields):
 
 - gauges: `F_mean`, `F_min`, `F_max`, `F_count`, the samples that have F;
 - counters: `F_count` and `F_growth`, the sum of the steps up from one sample that has F to the next. A
@@ -16,7 +16,7 @@ those of the samples with begin <= stamp < end:
 What no sample has is absent. Windows of an hour are made from those of its minutes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -87,35 +87,49 @@ def rolled_name(measurement: str, resolution: Resolution) -> str:
     return f"{measurement}_{resolution}"
 
 
-def gauges(kind: Kind) -> tuple[str, ...]:
-    """Fields of a kind that are rolled to mean, min, max and count."""
-    return tuple(field.name for field in MEASUREMENTS[kind].fields if not field.counter)
+def gauges(kind: Kind, of: Collection[str] | None = None) -> tuple[str, ...]:
+    """Fields of a kind that are rolled to mean, min, max and count: all, or those `of` them."""
+    return tuple(
+        field.name for field in MEASUREMENTS[kind].fields if not field.counter and _in(field.name, of)
+    )
 
 
-def counters(kind: Kind) -> tuple[str, ...]:
-    """Fields of a kind that are rolled to growth and count."""
-    return tuple(field.name for field in MEASUREMENTS[kind].fields if field.counter)
+def counters(kind: Kind, of: Collection[str] | None = None) -> tuple[str, ...]:
+    """Fields of a kind that are rolled to growth and count: all, or those `of` them."""
+    return tuple(field.name for field in MEASUREMENTS[kind].fields if field.counter and _in(field.name, of))
 
 
-def counted_flags(kind: Kind) -> tuple[str, ...]:
+def counted_flags(kind: Kind, of: Collection[str] | None = None) -> tuple[str, ...]:
     """Gauges of a kind that are rolled to a growth as well."""
-    return tuple(name for name in gauges(kind) if name in FLAGS_COUNTED)
+    return tuple(name for name in gauges(kind, of) if name in FLAGS_COUNTED)
 
 
-def has_power(kind: Kind) -> bool:
+def has_power(kind: Kind, of: Collection[str] | None = None) -> bool:
     """Whether windows of a kind may have `energy_power_j`."""
-    return "power_w" in gauges(kind)
+    return "power_w" in gauges(kind, of)
 
 
-def rolled_fields(kind: Kind) -> tuple[str, ...]:
+def sampled_fields(kind: Kind, of: Collection[str] | None = None) -> tuple[str, ...]:
+    """What windows are made from: where power is rolled up, the counter tells whether to compute energy."""
+    more = ("energy_j",) if has_power(kind, of) else ()
+    return (*gauges(kind, of), *counters(kind, None if of is None else (*of, *more)))
+
+
+def rolled_fields(kind: Kind, of: Collection[str] | None = None) -> tuple[str, ...]:
     """Every field that a window of a kind may have, in the order of the schema."""
     names: list[str] = []
     for field in MEASUREMENTS[kind].fields:
+        if not _in(field.name, of):
+            continue
         ends = ("growth", "count") if field.counter else ("mean", "min", "max", "count")
         names += [f"{field.name}_{end}" for end in ends]
         if field.name in FLAGS_COUNTED:
             names.append(f"{field.name}_growth")
-    return (*names, "energy_power_j") if has_power(kind) else tuple(names)
+    return (*names, "energy_power_j") if has_power(kind, of) else tuple(names)
+
+
+def _in(name: str, of: Collection[str] | None) -> bool:
+    return of is None or name in of
 
 
 def floor(time_ns: int, step_ns: int) -> int:

@@ -17,7 +17,7 @@ _MESSAGES = {
     ),
     "decisions": "issued_at_ns bigint, id varchar, kind varchar, target varchar, seq bigint, json varchar",
     "statuses": "node varchar, json varchar",
-    "covered": "resolution varchar, start_ns bigint, end_ns bigint",
+    "covered": "resolution varchar, start_ns bigint, end_ns bigint, fields varchar",
 }
 _WINDOW_TYPES = (
     "time_ns bigint not null, node varchar not null, device varchar not null, sample_count double, "
@@ -41,6 +41,7 @@ class Tables:
         """Make what is missing; a field that a newer version knows gets its column."""
         for name, types in _MESSAGES.items():
             cursor.execute(f"create table if not exists {name} ({types})")
+        cursor.execute("alter table covered add column if not exists fields varchar")
         for name in MEASUREMENTS:
             cursor.execute(f"create table if not exists {name} ({_TAG_TYPES})")
         for kind, resolution in itertools.product(ROLLED_KINDS, RESOLUTIONS):

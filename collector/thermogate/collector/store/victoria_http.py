@@ -15,6 +15,7 @@ import msgspec
 
 from thermogate.collector.config import VictoriaSettings
 from thermogate.collector.store.base import ThrottledError
+from thermogate.collector.store.reaching import check_url, unreachable
 from thermogate.core.config import first_line
 from thermogate.core.errors import ConfigError, RejectedError, StoreError
 
@@ -63,6 +64,7 @@ class VictoriaHttp:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
+        check_url("collector.victoria.url", self._settings.url)
         timeout_s = self._settings.timeout_s
         self._session = aiohttp.ClientSession(
             # gzip would cost both sides more than it saves on the network of a cluster
@@ -153,7 +155,7 @@ class VictoriaHttp:
                     raise await self._error(response)
                 yield response
         except (aiohttp.ClientError, TimeoutError) as err:
-            raise StoreError(f"{self._url} does not answer: {str(err) or type(err).__name__}") from err
+            raise unreachable(self._url, err) from err
 
     async def _error(self, response: aiohttp.ClientResponse) -> StoreError:
         """Only "too large", said by a proxy, is final: the server says 400 of whatever goes wrong in it."""
@@ -167,9 +169,10 @@ class VictoriaHttp:
     def _credentials(self) -> dict[str, str]:
         settings = self._settings
         if settings.token_file:
-            return {"Authorization": f"Bearer {first_line(settings.token_file, 'victoria.token_file')}"}
+            token = first_line(settings.token_file, "collector.victoria.token_file")
+            return {"Authorization": f"Bearer {token}"}
         if settings.username:
-            password = first_line(settings.password_file, "victoria.password_file")
+            password = first_line(settings.password_file, "collector.victoria.password_file")
             return {"Authorization": aiohttp.encode_basic_auth(settings.username, password)}
         return {}
 
@@ -179,7 +182,7 @@ class VictoriaHttp:
         try:
             return ssl.create_default_context(cafile=self._settings.ca_file)
         except (OSError, ssl.SSLError) as err:
-            raise ConfigError(f"victoria.ca_file {self._settings.ca_file}: {err}") from err
+            raise ConfigError(f"collector.victoria.ca_file {self._settings.ca_file}: {err}") from err
 
 
 def _seconds(time_ms: int) -> str:

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from thermogate.collector.store import victoria_usage
 from thermogate.collector.store.base import DAY_NS, matching_kinds
 from thermogate.collector.store.victoria_http import Exported, Row, VictoriaHttp
-from thermogate.collector.store.victoria_text import MS, message, one_of, points, selector
+from thermogate.collector.store.victoria_text import MS, message, of_field, one_of, points, selector
 from thermogate.core.clock import Clock
 from thermogate.core.decision import GateDecision
 from thermogate.core.model import Event, EventKind
@@ -50,7 +50,7 @@ class VictoriaQuery:
         start_ms, end_ms = self._span(start_ns, end_ns)
         found = []
         for field in dict.fromkeys(fields):
-            which = self._selector(f"{device.kind}_{field}", node=device.node, device=device.device)
+            which = of_field(self._database, device.kind, field, node=device.node, device=device.device)
             if step_ns % MS:
                 steps = _reduced(await self._exported(which, start_ms, end_ms), step_ns)
             else:
@@ -74,7 +74,7 @@ class VictoriaQuery:
         start_ms, end_ms = self._span(start_ns, end_ns)
         if start_ms >= end_ms:
             return []
-        samples = f"{self._selector(f'{kind}_{field}')}[{end_ms - start_ms}ms]"
+        samples = f"{of_field(self._database, kind, field)}[{end_ms - start_ms}ms]"
         values: dict[Device, list[float]] = {}
         for row in await self._http.instant(f"{_FUNCTIONS[by]}({samples})", end_ms - 1):
             device = Device(row.metric["node"], kind, row.metric.get("device", ""))

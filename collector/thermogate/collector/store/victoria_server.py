@@ -33,7 +33,10 @@ def reading(text: str) -> Reading:
     simple = dict(_SIMPLE.findall(text))
     dropped = {name: float(number) for name, number in _DROPPED.findall(text)}
     if len(simple) < 2 or not any(name.startswith("vm_rows_ignored_total") for name in dropped):
-        raise StoreError("/metrics is not that of a single-node VictoriaMetrics")
+        raise StoreError(
+            "/metrics is not that of a single-node VictoriaMetrics"
+            ' (for InfluxDB set collector.store = "influx" and collector.influx.url)'
+        )
     return Reading(float(simple["vm_app_start_timestamp"]), float(simple["vm_app_uptime_seconds"]), dropped)
 
 

@@ -93,8 +93,17 @@ def selector(database: str, name: str, *matchers: str, **labels: str) -> str:
     """
     pattern = f"{name}.+" if name.endswith("_") else name
     its_name = f"__name__{'=~' if name.endswith(('_', ')')) else '='}{literal(pattern)}"
+    return _selector(its_name, database, matchers, labels)
+
+
+def of_field(database: str, kind: str, field: str, **labels: str) -> str:
+    """Series of one database of a field, whatever the name that somebody asks for."""
+    return _selector(f"__name__={literal(f'{kind}_{field}')}", database, (), labels)
+
+
+def _selector(name: str, database: str, matchers: Iterable[str], labels: Mapping[str, str]) -> str:
     exact = (f"{label}={literal(value)}" for label, value in {"db": database, **labels}.items())
-    return "{" + ",".join((its_name, *exact, *matchers)) + "}"
+    return "{" + ",".join((name, *exact, *matchers)) + "}"
 
 
 def one_of(label: str, values: Iterable[str]) -> str:

@@ -5,12 +5,15 @@ import { clock, deviceName, ms, number, percent, span, utc } from "./format.js";
 
 const MOST_PAST = 30;
 const MOST_EVENTS = 100;
+/** Kept by a page that is open for weeks: what is older than the newest so many is forgotten. */
+const MOST_KEPT = 2000;
 const RANK = { REPAIR: 0, HOLD: 1, SYNC: 2, RUN: 3 };
 
 /** Every decision the page knows, by id, and which of them are in force. */
 export class Decisions {
   constructor() {
     this.byId = new Map();
+    this.most = 2 * MOST_KEPT;
   }
 
   /** Forget all and take these. */
@@ -20,6 +23,14 @@ export class Decisions {
 
   add(decision) {
     this.byId.set(decision.id, decision);
+    if (this.byId.size > this.most) this.forget();
+  }
+
+  /** The newest of each target stays, however old it is. */
+  forget() {
+    const newest = [...this.byId.values()].sort((a, b) => b.issued_at_ns - a.issued_at_ns).slice(0, MOST_KEPT);
+    this.replace([...this.newest().values(), ...newest]);
+    this.most = 2 * Math.max(MOST_KEPT, this.byId.size);
   }
 
   /** The newest of each target, unless it has expired: the most urgent first. */
@@ -147,6 +158,7 @@ export class Events {
 
   add(event) {
     this.byKey.set(eventKey(event), event);
+    if (this.byKey.size > 2 * MOST_KEPT) this.replace(this.newest().slice(0, MOST_KEPT));
   }
 
   /** Newest first; of one device only when a row is given. */
