@@ -181,8 +181,12 @@ class Connection:
     def _carry(self, poll: select.poll, sock: Any) -> None:
         """Wait for something to read or write, up to a second, less while leaving, and do it."""
         client, descriptor = self._paho, sock.fileno()
-        waiting = hasattr(sock, "pending") and sock.pending() > 0  # bytes that TLS has already read
-        poll.register(descriptor, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
+        reads = not client.full
+        # bytes that TLS has already read
+        waiting = reads and hasattr(sock, "pending") and sock.pending() > 0
+        poll.register(
+            descriptor, (select.POLLIN if reads else 0) | (select.POLLOUT if client.want_write() else 0)
+        )
         turn_s = _LEAVING_TURN_S if self._leaving else _TURN_S
         events = dict(poll.poll(0 if waiting else turn_s * 1000))
         if self._wake_in.fileno() in events:
