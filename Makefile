@@ -46,7 +46,7 @@ docs: env ## rewrite the generated pages and boards
 bench: env ## make bench NAME=agent-cost; ARGS for it
 	$(BIN)/python benchmarks/$(subst -,_,$(NAME)).py $(ARGS)
 
-faults: env servers ## every fault of docs/faults.md, as root 20 minutes; ARGS chooses: --list
+faults: env servers ## every fault of docs/faults.md, as root 25 minutes; ARGS chooses: --list
 	$(BIN)/python -m benchmarks.faults $(ARGS)
 
 clean:

@@ -1,6 +1,6 @@
 """Is every sample in the store, once, whatever fails? `make faults`
 
-    make faults                                          every case, 200 nodes, about 20 minutes
+    make faults                                          every case, 200 nodes, about 25 minutes
     make faults ARGS="database-500 network-cut"          only these
     make faults ARGS=--docs                              every case, and the table of docs/faults.md anew
     make faults ARGS=--list                              what there is
