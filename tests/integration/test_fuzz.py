@@ -52,13 +52,13 @@ def fuzzed(request: pytest.FixtureRequest, runner, tmp_path_factory) -> Iterator
 
 
 @_OFTEN
-@given(rng=st.randoms(use_true_random=False), count=st.integers(1, 20))
+@given(rng=st.randoms(use_true_random=True), count=st.integers(1, 20))
 def test_mutated_messages_are_stored_refused_or_dropped_and_nothing_else(fuzzed, runner, rng, count) -> None:
     runner.run(fuzzed.feed([mutated(rng) for _ in range(count)]))
 
 
 @_OFTEN
-@given(rng=st.randoms(use_true_random=False), noise=st.binary(max_size=200), topic=st.text(max_size=60))
+@given(rng=st.randoms(use_true_random=True), noise=st.binary(max_size=200), topic=st.text(max_size=60))
 def test_noise_beside_a_sound_message_does_not_harm_it(fuzzed, runner, rng, noise, topic) -> None:
     said = sound(rng)
     before = fuzzed.seen.copy()

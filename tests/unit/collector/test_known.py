@@ -102,7 +102,7 @@ def said(check_one: object, one: Message) -> object:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(rng=st.randoms(use_true_random=False), count=st.integers(1, 60))
+@given(rng=st.randoms(use_true_random=True), count=st.integers(1, 60))
 def test_guard_that_knows_says_of_every_message_what_one_says_that_looks_at_every_byte(rng, count) -> None:
     clock = FakeClock(NOW_NS)
     guard, thorough = Guard(SETTINGS, clock), Limits(SETTINGS.limits, 30.0, draw=lambda: 0.0)

@@ -161,7 +161,7 @@ def _nothing():
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(rng=st.randoms(use_true_random=False), count=st.integers(1, 40))
+@given(rng=st.randoms(use_true_random=True), count=st.integers(1, 40))
 def test_what_a_known_layout_hides_is_never_more_than_digits_in_names(rng, count):
     """One looks at every message line by line, the other only where the layout is new."""
     given_limits = LimitSettings(max_node_series=6, max_extra_fields=2)
