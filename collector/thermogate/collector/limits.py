@@ -181,9 +181,5 @@ class Limits:
             over = f", over the {self._retention_days:g} of collector.retention.raw_days"
             raise WireError(f"stamp {time_ns} is {-ahead_s / _DAY_S:.1f} days old{over}")
 
-    def _count(self, name: str, devices: int) -> None:
-        if devices > self._settings.max_node_series:
-            raise WireError(f"node {name} has {devices} devices and models{self._over('max_node_series')}")
-
     def _over(self, setting: str) -> str:
         return f", over the {getattr(self._settings, setting):g} of collector.limits.{setting}"

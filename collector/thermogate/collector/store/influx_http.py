@@ -7,13 +7,10 @@ the database takes 33,000 plain lines a second, 29,000 compressed, and 1000 node
 """
 
 import asyncio
-import base64
 import contextlib
 import io
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -23,9 +20,8 @@ from thermogate.collector.store.influx_answers import Answers, Result, Series
 from thermogate.collector.store.influx_errors import SETUP, error_text, missing, refusal, write_refusal
 from thermogate.collector.store.influx_places import RAW, Statement, asked_database, write_target
 from thermogate.collector.store.influx_server import Answer, Server, detect
-from thermogate.collector.store.reaching import check_url, unreachable
-from thermogate.core.config import first_line
-from thermogate.core.errors import ConfigError, StoreError
+from thermogate.collector.store.reaching import StoreHttp, lines
+from thermogate.core.errors import StoreError
 
 _PROBE_BYTES = 1 << 20
 """Read of an answer that is looked at and not decoded."""
@@ -34,39 +30,21 @@ _AT_ONCE = 4
 """Questions that a server which takes one statement a request is asked side by side."""
 
 
-class InfluxHttp:
-    """One keep-alive session: `async with InfluxHttp(settings)`. Calls raise StoreError with the cause.
+class InfluxHttp(StoreHttp):
+    """`async with InfluxHttp(settings)`. Calls raise StoreError with the cause.
 
     Writes and questions learn first who answers, if that is not known, and so may raise ConfigError.
     """
 
     def __init__(self, settings: InfluxSettings) -> None:
+        super().__init__("collector.influx", settings, "Token")  # 2.x and 3.x both know this word
         self.settings = settings
-        self._url = settings.url.rstrip("/")
         self._server: Server | None = None
-        self._session: aiohttp.ClientSession | None = None
 
     @property
     def server(self) -> Server | None:
         """Who answers, if that is known."""
         return self._server
-
-    async def __aenter__(self) -> Self:
-        check_url("collector.influx.url", self.settings.url)
-        timeout_s = self.settings.timeout_s
-        self._session = aiohttp.ClientSession(
-            headers=self._credentials(),
-            connector=aiohttp.TCPConnector(ssl=self._tls()),
-            # not `total`: an export may take long, as long as something comes
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout_s, sock_read=timeout_s),
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._session is not None:
-            await self._session.close()
 
     async def detect(self) -> Server:
         """Learn who answers. Raises ConfigError when the settings are not fit for it."""
@@ -144,7 +122,7 @@ class InfluxHttp:
         form |= {"chunked": "true", "chunk_size": str(rows)}
         async with self._request("POST", "/query", {}, form, timeout_s=timeout_s) as response:
             await self._check(response)
-            async for line in _lines(response.content):
+            async for line in lines(response.content):
                 if line.strip():
                     for series in self._decode(line):
                         yield series
@@ -195,45 +173,7 @@ class InfluxHttp:
         *,
         timeout_s: float = 0,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        if self._session is None:
-            raise StoreError(f"{self._url} is not open")
         timeout = aiohttp.ClientTimeout(sock_connect=self.settings.timeout_s, sock_read=timeout_s or None)
         more: dict[str, Any] = {"timeout": timeout} if timeout_s else {}
-        try:
-            async with self._session.request(
-                method, self._url + path, params=params, data=data, headers=headers, **more
-            ) as response:
-                yield response
-        except (aiohttp.ClientError, TimeoutError) as err:
-            raise unreachable(self._url, err) from err
-
-    def _credentials(self) -> dict[str, str]:
-        settings = self.settings
-        if settings.token_file:
-            token = first_line(settings.token_file, "collector.influx.token_file")
-            return {"Authorization": f"Token {token}"}  # 2.x and 3.x both know this word
-        if settings.username:
-            password = first_line(settings.password_file, "collector.influx.password_file")
-            pair = base64.b64encode(f"{settings.username}:{password}".encode())
-            return {"Authorization": f"Basic {pair.decode()}"}
-        return {}
-
-    def _tls(self) -> ssl.SSLContext | bool:
-        if not self.settings.ca_file:
-            return True
-        try:
-            return ssl.create_default_context(cafile=self.settings.ca_file)
-        except (OSError, ssl.SSLError) as err:
-            raise ConfigError(f"collector.influx.ca_file {self.settings.ca_file}: {err}") from err
-
-
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Lines of any length; aiohttp's own iterator refuses those beyond its buffer."""
-    parts: list[bytes] = []
-    async for piece in content.iter_any():
-        *ends, rest = piece.split(b"\n")
-        for end in ends:
-            yield b"".join((*parts, end))
-            parts.clear()
-        parts.append(rest)
-    yield b"".join(parts)
+        async with self._asked(method, path, params=params, data=data, headers=headers, **more) as response:
+            yield response

@@ -4,20 +4,17 @@ Every question goes with `nocache=1`: without it the server moves the ends of a 
 step, leaves out what is younger than its -search.latencyOffset and may answer from before a backlog came.
 """
 
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 import msgspec
 
 from thermogate.collector.config import VictoriaSettings
 from thermogate.collector.store.base import ThrottledError
-from thermogate.collector.store.reaching import check_url, unreachable
-from thermogate.core.config import first_line
-from thermogate.core.errors import ConfigError, RejectedError, StoreError
+from thermogate.collector.store.reaching import StoreHttp, lines
+from thermogate.core.errors import RejectedError, StoreError
 
 _TEXT_LIMIT = 300
 
@@ -55,31 +52,13 @@ class _Listed(msgspec.Struct):
 _EXPORTED = msgspec.json.Decoder(Exported)
 
 
-class VictoriaHttp:
-    """One keep-alive session: `async with VictoriaHttp(settings)`. Calls raise StoreError with the cause."""
+class VictoriaHttp(StoreHttp):
+    """`async with VictoriaHttp(settings)`. Calls raise StoreError with the cause."""
 
     def __init__(self, settings: VictoriaSettings) -> None:
+        # gzip would cost both sides more than it saves on the network of a cluster
+        super().__init__("collector.victoria", settings, "Bearer", {"Accept-Encoding": "identity"})
         self._settings = settings
-        self._url = settings.url.rstrip("/")
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        check_url("collector.victoria.url", self._settings.url)
-        timeout_s = self._settings.timeout_s
-        self._session = aiohttp.ClientSession(
-            # gzip would cost both sides more than it saves on the network of a cluster
-            headers={**self._credentials(), "Accept-Encoding": "identity"},
-            connector=aiohttp.TCPConnector(ssl=self._tls()),
-            # not `total`: an export may take long, as long as something comes
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout_s, sock_read=timeout_s),
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._session is not None:
-            await self._session.close()
 
     async def write(self, body: bytes) -> None:
         """Hand over lines with stamps in nanoseconds.
@@ -127,7 +106,7 @@ class VictoriaHttp:
         """The samples of every series from `first_ms` to `last_ms`, both inclusive; duplicates are gone."""
         form = _matching(selector, first_ms, last_ms)
         async with self._request("POST", "/api/v1/export", data=form) as response:
-            async for line in _lines(response.content):
+            async for line in lines(response.content):
                 if line:
                     try:
                         yield _EXPORTED.decode(line)
@@ -143,19 +122,12 @@ class VictoriaHttp:
             raise StoreError(f"{self._url}: not an answer of VictoriaMetrics: {err}") from err
 
     @asynccontextmanager
-    async def _request(
-        self, method: str, path: str, *, data: Any = None, **more: Any
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _request(self, method: str, path: str, **more: Any) -> AsyncIterator[aiohttp.ClientResponse]:
         """The response of a request that succeeded."""
-        if self._session is None:
-            raise StoreError(f"{self._url} is not open")
-        try:
-            async with self._session.request(method, self._url + path, data=data, **more) as response:
-                if response.status >= 300:
-                    raise await self._error(response)
-                yield response
-        except (aiohttp.ClientError, TimeoutError) as err:
-            raise unreachable(self._url, err) from err
+        async with self._asked(method, path, **more) as response:
+            if response.status >= 300:
+                raise await self._error(response)
+            yield response
 
     async def _error(self, response: aiohttp.ClientResponse) -> StoreError:
         """Only "too large", said by a proxy, is final: the server says 400 of whatever goes wrong in it."""
@@ -166,24 +138,6 @@ class VictoriaHttp:
         wait = response.headers.get("Retry-After", "")
         return ThrottledError(said, retry_after_s=float(wait)) if wait.isdigit() else StoreError(said)
 
-    def _credentials(self) -> dict[str, str]:
-        settings = self._settings
-        if settings.token_file:
-            token = first_line(settings.token_file, "collector.victoria.token_file")
-            return {"Authorization": f"Bearer {token}"}
-        if settings.username:
-            password = first_line(settings.password_file, "collector.victoria.password_file")
-            return {"Authorization": aiohttp.encode_basic_auth(settings.username, password)}
-        return {}
-
-    def _tls(self) -> ssl.SSLContext | bool:
-        if not self._settings.ca_file:
-            return True
-        try:
-            return ssl.create_default_context(cafile=self._settings.ca_file)
-        except (OSError, ssl.SSLError) as err:
-            raise ConfigError(f"collector.victoria.ca_file {self._settings.ca_file}: {err}") from err
-
 
 def _seconds(time_ms: int) -> str:
     return f"{time_ms // 1000}.{time_ms % 1000:03d}"
@@ -191,15 +145,3 @@ def _seconds(time_ms: int) -> str:
 
 def _matching(selector: str, first_ms: int, last_ms: int) -> dict[str, str]:
     return {"match[]": selector, "start": _seconds(first_ms), "end": _seconds(last_ms)}
-
-
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Lines of any length; aiohttp's own iterator refuses those beyond its buffer."""
-    parts: list[bytes] = []
-    async for piece in content.iter_any():
-        *ends, rest = piece.split(b"\n")
-        for end in ends:
-            yield b"".join((*parts, end))
-            parts.clear()
-        parts.append(rest)
-    yield b"".join(parts)
