@@ -16,19 +16,6 @@ ROOT = Path(__file__).parents[2]
 HEAVY = ("numpy", "aiohttp", "requests", "httpx", "pydantic", "duckdb", "plotly", "flask", "sklearn")
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = folder.glob("*.whl")
-    return wheel
-
-
 def install(wheel, folder, extra):
     """An environment with the wheel alone; the folder of its programs."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)

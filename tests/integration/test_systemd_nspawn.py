@@ -7,10 +7,8 @@ installation; the last one removes it.
 import asyncio
 import contextlib
 import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -121,14 +119,6 @@ def install_command(folder):
     return [
         str(word) for word in (THERMOGATE, "agent", "install", "--broker", url, "--node", "n17", *secrets)
     ]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
-    subprocess.run(build, cwd=Path(__file__).parents[2], check=True, capture_output=True)
-    return next(folder.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ They are installed by hand, as docs/operations.md says; the broker is outside, a
 
 import asyncio
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -84,14 +83,6 @@ class Server:
 
     def journal(self, unit):
         return self.machine.said("journalctl", "--no-pager", "--output=cat", "-u", unit)
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
-    subprocess.run(build, cwd=Path(__file__).parents[2], check=True, capture_output=True)
-    return next(folder.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ For 2.x and 3.x see `recorder`: what is sent is shown, not that a server takes i
 """
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -19,13 +18,6 @@ from thermogate.collector.store.resolution import Window
 from thermogate.core.clock import NS, SystemClock
 from thermogate.core.errors import ConfigError, RejectedError, StoreError
 from thermogate.core.query import DeviceTime
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Recorder]:
-    recorder = Recorder()
-    async with recorder.server:
-        yield recorder
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Which InfluxDB answers, and what its refusals mean."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,13 +14,6 @@ from thermogate.collector.store.influx_errors import retry_after_s, write_refusa
 from thermogate.collector.store.influx_http import InfluxHttp
 from thermogate.core.clock import SystemClock
 from thermogate.core.errors import ConfigError, RejectedError, StoreError
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Recorder]:
-    recorder = Recorder()
-    async with recorder.server:
-        yield recorder
 
 
 @pytest.fixture
