@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := up
-.PHONY: up env test check lint docs bench faults servers clean
+.PHONY: up env trainers test check lint docs bench faults servers clean
 
 # Two stamps, so that a newcomer who only wants to see it waits for no test tool.
 $(VENV)/.up: pyproject.toml
@@ -18,10 +18,17 @@ $(VENV)/.dev: $(VENV)/.up
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 
+# Apart, as PyTorch is large: without it the tests of trainers are skipped, and say so.
+$(VENV)/.trainers: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[trainers]'
+	touch $@
+
 up: $(VENV)/.up ## broker, agent, collector, store, analytics and page on this machine
 	exec $(BIN)/thermogate up $(ARGS)
 
 env: $(VENV)/.dev ## .venv with every extra
+
+trainers: $(VENV)/.trainers ## PyTorch, Transformers and Lightning, for the tests of the trainers' adapters
 
 servers: ## real servers for the tests: installs what is missing where it can
 	./tests/install_servers.sh
@@ -37,7 +44,7 @@ lint: env
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python grafana/generate.py --check
 
-check: lint test ## what CI runs
+check: trainers lint test ## what CI runs
 
 docs: env ## rewrite the generated pages and boards
 	$(BIN)/python docs/generate.py

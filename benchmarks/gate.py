@@ -19,8 +19,7 @@ sys.path[:0] = [str(Path(__file__).parents[1])]
 
 from benchmarks.node_messages import messages  # noqa: E402
 from thermogate.analytics.config import AnalyticsSettings  # noqa: E402
-from thermogate.analytics.policies import thermal  # noqa: E402
-from thermogate.analytics.regulator import Regulator  # noqa: E402
+from thermogate.analytics.engine import Engine  # noqa: E402
 from thermogate.analytics.subscriber import Telemetry, understand  # noqa: E402
 from thermogate.core.clock import NS, SystemClock  # noqa: E402
 from thermogate.core.mqtt import Message  # noqa: E402
@@ -44,9 +43,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     settings = AnalyticsSettings()
-    regulator = Regulator(
-        thermal, settings.thermal, settings.gate, forget_s=settings.forget_s, clock=SystemClock()
-    )
+    engine = Engine(settings, SystemClock())
     begin_ns = time.time_ns() - args.seconds * NS
     streams = {f"n{n}": messages(f"n{n}", begin_ns, args.seconds, seed=n) for n in range(args.nodes)}
     one = {name: next(stream) for name, stream in streams.items()}
@@ -63,7 +60,8 @@ def main() -> None:
         for message in batch:
             said = understand(message)
             assert isinstance(said, Telemetry)
-            decisions += regulator.on_points(*said) is not None
+            engine.on_points(*said)
+            decisions += len(engine.take().decided)
         spent_s += time.process_time() - began_s
         one = {name: next(stream) for name, stream in streams.items()}
     gc.collect()

@@ -27,6 +27,7 @@ from thermogate.core import wire
 from thermogate.core.clock import NS
 from thermogate.core.config import Settings
 from thermogate.core.decision import GateDecision
+from thermogate.core.gate_messages import Applied, Override, Report, Signals
 from thermogate.core.model import Ack, Event, Status
 from thermogate.core.schema import MEASUREMENTS, VERSION, Field
 from thermogate.dashboard import openapi
@@ -40,7 +41,26 @@ MESSAGES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "status": (Status, "Who a node is and whether it is there; the offline form is the last will."),
     "ack": (Ack, "Which messages of a node's spool the store has for good."),
     "gate": (GateDecision, "What a scheduler should do with a target, why, and until when."),
+    "override": (
+        Override,
+        "An operator's word, which goes before every policy; an empty payload takes it back.",
+    ),
+    "applied": (Applied, "What a scheduler did about a decision, or would have done."),
+    "request": (Report, "What a training says of itself at a step: loss, gradient norm, throughput."),
+    "signal": (Signals, "The regulator's signals of a node's devices (docs/signals.md)."),
 }
+WRITERS = {
+    "telemetry": "agent",
+    "event": "agent",
+    "status": "agent",
+    "ack": "collector",
+    "gate": "analytics",
+    "override": "operator",
+    "applied": "scheduler",
+    "request": "trainer",
+    "signal": "analytics",
+}
+RETAINED = ("status", "gate", "override")
 TELEMETRY_EXAMPLE = wire.format_header("n17", "3f2a9c01", 1234).decode() + wire.format_line(
     "gpu", "n17", "0", "H100-SXM", None, {"power_w": 612.4, "temp_c": 63, "collapse": 0}, 1763712000000000000
 )
@@ -81,7 +101,7 @@ def metrics() -> str:
         "Every field of every measurement, as it stands on the wire and in the store. A field that was not",
         "measured is not there: never 0, -1, the last value or an estimate. Tags are `node`, `device` (its",
         "number on the node), `model` and, unless the sample was measured now, `origin` (`replay` or",
-        "`simulated`). Times are UTC nanoseconds.",
+        "`simulated`). Times are UTC nanoseconds. Nodes send all but `signal`, which analytics compute.",
     ]
     for measurement in MEASUREMENTS.values():
         parts += ["", f"## {measurement.name}", "", measurement.what, "", "| field | unit | type | meaning |"]
@@ -219,42 +239,41 @@ def asyncapi() -> str:
 
 def _channels() -> dict[str, Any]:
     channels = {
-        leaf: _channel(
-            wire.node_topic("{node}", leaf), leaf, {"node": "Name of the node."}, retained=leaf == "status"
-        )
+        leaf: _channel(wire.node_topic("{node}", leaf), leaf, {"node": "Name of the node."})
         for leaf in ("telemetry", "event", "status", "ack")
     }
-    names = {"kind": "node, job, trial, retrain, ensemble or fleet.", "target": "Name of the target."}
-    return channels | {"gate": _channel(wire.gate_topic("{kind}", "{target}"), "gate", names, retained=True)}
+    kinds = "node, job, trial, retrain, ensemble or fleet."
+    of_kinds = {
+        "gate": (wire.gate_topic, kinds),
+        "override": (wire.override_topic, "node, job, group or fleet."),
+        "applied": (wire.applied_topic, kinds),
+        "request": (wire.request_topic, "job or trial."),
+        "signal": (wire.signal_topic, "node."),
+    }
+    for name, (topic, what) in of_kinds.items():
+        names = {"kind": what, "target": "Name of the target."}
+        channels[name] = _channel(topic("{kind}", "{target}"), name, names)
+    return channels
 
 
-def _channel(topic: str, message: str, names: dict[str, str], *, retained: bool) -> dict[str, Any]:
+def _channel(topic: str, message: str, names: dict[str, str]) -> dict[str, Any]:
     return {
         "address": topic,
         "parameters": {name: {"description": what} for name, what in names.items()},
         "messages": {message: {"$ref": f"#/components/messages/{message}"}},
-        "description": f"QoS 1, {'retained' if retained else 'not retained'}.",
+        "description": f"QoS 1, {'retained' if message in RETAINED else 'not retained'}.",
     }
 
 
 def _operations() -> dict[str, Any]:
-    writers = {
-        "telemetry": "agent",
-        "event": "agent",
-        "status": "agent",
-        "ack": "collector",
-        "gate": "analytics",
-    }
     return {
         f"{who}Sends{channel.capitalize()}": {
             "action": "send",
             "channel": {"$ref": f"#/channels/{channel}"},
             "summary": f"Written by the {who}.",
-            "bindings": {
-                "mqtt": {"qos": 1, "retain": channel in ("status", "gate"), "bindingVersion": "0.2.0"}
-            },
+            "bindings": {"mqtt": {"qos": 1, "retain": channel in RETAINED, "bindingVersion": "0.2.0"}},
         }
-        for channel, who in writers.items()
+        for channel, who in WRITERS.items()
     }
 
 

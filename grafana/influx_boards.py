@@ -62,6 +62,13 @@ def _of_device(title: str, unit: str, *fields: str, **more: object) -> Panel:
     return Panel(title, "timeseries", unit, queries, **more)  # type: ignore[arg-type]
 
 
+def _signals(title: str, *fields: str) -> Panel:
+    """A line a signal of the GPU."""
+    where = f"{_NODE} AND \"device\" = 'gpu$device'"
+    queries = [Query(_steps(f'mean("{field}")', "signal", where), field) for field in fields]
+    return Panel(title, "timeseries", "none", queries, "What analytics compute every 10 s: docs/signals.md.")
+
+
 def _of_node(title: str, unit: str, measurement: str, *fields: str, **more: object) -> Panel:
     queries = [Query(_steps(f'mean("{field}")', measurement, _NODE), field) for field in fields]
     return Panel(title, "timeseries", unit, queries, **more)  # type: ignore[arg-type]
@@ -135,6 +142,13 @@ NODE = Board(
         _gpu("Power", "power_w", "watt", stacked=True),
         _gpu("Utilization", "util_ratio", "percentunit", most=1),
         _gpu("RLE", "rle", "none"),
+        Panel(
+            "Overload",
+            "timeseries",
+            "none",
+            [Query(_steps('mean("overload")', "signal", _NODE, '"device"'), "$tag_device")],
+            "Volatility squared times load over thermal headroom: docs/signals.md.",
+        ),
         _gpu("Throttled", "throttled", "percentunit", what="Share of the step.", most=1),
         _gpu("In collapse", "collapse", "percentunit", what="Share of the step.", most=1),
         _of_node("CPU power", "watt", "cpu", "power_w"),
@@ -164,6 +178,8 @@ DEVICE = Board(
         _of_device("Power", "watt", "power_w", "power_limit_w"),
         _of_device("RLE", "none", "rle", "rle_peak"),
         _of_device("Parts of RLE", "none", "e_th", "e_pw"),
+        _signals("Volatility and overload", "volatility", "overload"),
+        _signals("Incoherence and repair severity", "incoherence", "repair_severity"),
         _of_device("Time to the temperature limit", "s", "t_sustain_s"),
         _of_device("Utilization", "percentunit", "util_ratio", "mem_util_ratio", "fan_ratio", most=1),
         _of_device(

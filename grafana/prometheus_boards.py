@@ -41,6 +41,13 @@ def _lines(title: str, unit: str, where: str, names: dict[str, str], **more: obj
     return Panel(title, "timeseries", unit, queries, **more)  # type: ignore[arg-type]
 
 
+def _signals(title: str, *fields: str) -> Panel:
+    """A line a signal of the GPU."""
+    names = {f"thermogate_signal_{field}": field.replace("_", " ") for field in fields}
+    what = "What analytics compute every 10 s: docs/signals.md."
+    return _lines(title, "none", f'{_NODE},device="gpu$device"', names, what=what)
+
+
 FLEET = Board(
     "thermogate-prometheus-fleet",
     "thermogate: fleet (Prometheus)",
@@ -114,6 +121,13 @@ NODE = Board(
         _of_node("Power", "watt", "power_watts", stacked=True),
         _of_node("Utilization", "percentunit", "util_ratio", most=1),
         _of_node("RLE", "none", "rle"),
+        _lines(
+            "Overload",
+            "none",
+            _NODE,
+            {"thermogate_signal_overload": "{{device}}"},
+            what="Volatility squared times load over thermal headroom: docs/signals.md.",
+        ),
         _of_node("Throttled", "short", "throttled", most=1),
         _of_node("In collapse", "short", "collapse", most=1),
         _lines("CPU power", "watt", _NODE, {"thermogate_cpu_power_watts": "cpu{{device}}"}),
@@ -169,6 +183,8 @@ DEVICE = Board(
             _DEVICE,
             {"thermogate_gpu_e_th": "thermal", "thermogate_gpu_e_pw": "power"},
         ),
+        _signals("Volatility and overload", "volatility", "overload"),
+        _signals("Incoherence and repair severity", "incoherence", "repair_severity"),
         _lines(
             "Time to the temperature limit", "s", _DEVICE, {"thermogate_gpu_t_sustain_seconds": "t_sustain"}
         ),

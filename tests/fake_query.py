@@ -11,7 +11,7 @@ from thermogate.core.decision import GateDecision
 from thermogate.core.errors import StoreError
 from thermogate.core.model import Event, EventKind, Status
 from thermogate.core.query import Device, DeviceTime, Query, Ranked, Reduction, Series, SeriesPoint, Usage
-from thermogate.core.schema import Kind
+from thermogate.core.schema import SAMPLED_KINDS, Kind
 from thermogate.core.wire import Point
 
 _COLUMNS = {
@@ -121,7 +121,8 @@ class FakeQuery(Query):
         for key in sorted(self.points):
             self._check()
             kind, its_node, number = key
-            if node in (None, its_node) and device in (None, kind + number):
+            wanted = kind in SAMPLED_KINDS if device is None else device == kind + number
+            if wanted and node in (None, its_node):
                 yield [p for p in self.points[key] if start_ns <= p.time_ns < end_ns]
 
     def _of(self, device: Device, start_ns: int, end_ns: int) -> list[Point]:

@@ -73,6 +73,18 @@ class RecordedFleet:
         left_out = set(without)
         return [self._payload(place, node, time_ns, left_out) for place, node in enumerate(self.nodes)]
 
+    def signals(self, time_ns: int) -> list[bytes]:
+        """The signals of every GPU, a payload a node, as a collector gives them to its store."""
+        fields = {"volatility": 1.1, "overload": 0.4, "incoherence": 0.05, "repair_severity": 0.1}
+        payloads = []
+        for node in self.nodes:
+            lines = (
+                format_line("signal", node, f"gpu{number}", "", self._origin(node), fields, time_ns)
+                for number in range(self._gpus)
+            )
+            payloads.append(format_header(node, "0", 0) + "".join(lines).encode())
+        return payloads
+
     def statuses(self, time_ns: int, *, online: bool = True) -> list[Status]:
         return [
             Status(

@@ -1,7 +1,9 @@
 """Real servers on free ports with folders of their own, for as long as a block lasts."""
 
 import contextlib
+import itertools
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -26,11 +28,21 @@ def binary(name: str) -> str:
     return path
 
 
+_PORTS = itertools.count(random.randrange(1000))
+
+
 def free_port() -> int:
-    """A port of the loopback interface on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback interface on which nobody listens.
+
+    Below those that the kernel gives to connections, and of this worker's own: a port that was free is
+    still free when the server takes it.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 10
+    while True:
+        port = 20_000 + 1000 * worker + next(_PORTS) % 1000
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.contextmanager

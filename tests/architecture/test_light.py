@@ -5,6 +5,7 @@ import sys
 
 HEAVY = {
     "aiohttp",
+    "cryptography",
     "duckdb",
     "email.mime",
     "http.server",

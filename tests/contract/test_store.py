@@ -108,6 +108,24 @@ async def test_latest_is_the_newest_sample_of_every_device_and_agent(store: Stor
     assert sorted(await store.latest(), key=repr) == sorted(newest, key=repr)
 
 
+async def test_signals_are_kept_beside_the_samples_that_they_are_computed_from(open_store: Open) -> None:
+    device = Device("n1", "signal", "gpu0")
+    signal = sample(5, kind="signal", device="gpu0", model="", overload=0.4, volatility=1.5)
+    older = sample(15, kind="signal", device="gpu0", model="", overload=0.2, incoherence=0.1)
+    async with open_store() as store:
+        await write(store, sample(5), older, signal)
+        found = await series(store, "overload", "incoherence", device=device)
+        assert [point.mean for point in found["overload"]] == [0.2, 0.4]
+        assert [point.mean for point in found["incoherence"]] == [0.1]
+        ranked = await store.top("signal", "overload", start_ns=0, end_ns=2**62, limit=5, by="max")
+        assert ranked == [Ranked(device, 0.4)]
+        assert signal in await store.latest()
+        assert await stored(store) == [sample(5)]
+    async with open_store() as store:
+        assert signal in await store.latest()
+        assert await stored(store) == [sample(5)]
+
+
 async def test_late_sample_does_not_replace_a_newer_latest(store: Store) -> None:
     await write(store, sample(1, temp_c=70))
     await write(store, sample(30, temp_c=50))

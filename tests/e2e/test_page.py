@@ -10,7 +10,9 @@ from playwright.async_api import async_playwright, expect
 
 from tests.fake_fleet import FakeFleet, decision
 from thermogate.core.clock import NS, SystemClock
-from thermogate.core.decision import State
+from thermogate.core.decision import Opinion, State
+from thermogate.core.model import Event
+from thermogate.core.wire import Point
 from thermogate.dashboard import token_file, tokens
 from thermogate.dashboard.answers import Answers
 from thermogate.dashboard.app import Dashboard
@@ -37,10 +39,11 @@ def now_ns():
 
 
 @asynccontextmanager
-async def serving(query, listen="127.0.0.1:0", **more):
+async def serving(query, listen="127.0.0.1:0", bounds=None, **more):
     """Where the page is."""
     settings = DashboardSettings(listen=listen, **{"poll_s": 0.2, "heartbeat_s": 1.0, **more})
-    answers = Answers(query, SystemClock(), settings, broker_url="mqtt://127.0.0.1:1883", store="in memory")
+    told = {"broker_url": "mqtt://127.0.0.1:1883", "store": "in memory", "bounds": bounds or {}}
+    answers = Answers(query, SystemClock(), settings, **told)
     async with Dashboard(answers, settings) as dashboard:
         running = asyncio.create_task(dashboard.run())
         yield dashboard.url
@@ -260,6 +263,42 @@ async def test_a_device_and_the_decisions_with_their_why_lines(browser, scheme):
         await last_point(page)
         await picture(page, f"device-{scheme}")
         await expect(held.locator("details")).to_have_attribute("open", "")
+
+
+async def test_a_device_shows_its_signals_who_else_asks_and_what_was_done_also_on_a_phone(browser):
+    now = now_ns()
+    fleet = FakeFleet(SESSIONS, nodes=1, gpus=1, now_ns=now)
+    for second in range(600, 0, -10):
+        signals = {"overload": 4.0 - second / 300, "volatility": 1.0}
+        fleet.query.add([Point("signal", "gpu-01", "gpu0", "", "", signals, now - second * NS)])
+    other = Opinion(policy="cooling", state=State.REPAIR, pace=0.0, mode="shadow", why="a fan dies")
+    fleet.query.decision_list = [
+        decision("gpu-01", State.RUN, "has cooled", now_ns=now - 3600 * NS, id_="A", pace=1.0),
+        decision("gpu-01", State.HOLD, WHY, now_ns=now, id_="B", mode="enforce", others=(other,)),
+    ]
+    data = {"kind": "node", "target": "gpu-01", "scheduler": "slurm", "host": "head", "outcome": "done"}
+    fleet.query.event_list.append(
+        Event(node="gpu-01", event="gate_applied", time_ns=now, text="gpu-01 is drained", data=data)
+    )
+    bounds = {"overload": 3.0}
+    async with serving(fleet.query, bounds=bounds) as url, opened(browser, url, size=PHONE) as page:
+        await expect(page.locator("#decisions .applied")).to_contain_text("slurm on head")
+        await cell(page, "gpu-01", "gpu0").click()
+        overload = page.locator('#signals [data-signal="overload"]')
+        await expect(overload).to_have_attribute("data-over", "true")
+        await expect(overload).to_contain_text("over 3 for")
+        assert await overload.locator(".signal-bound").count() == 1
+        await expect(page.locator('#signals [data-signal="volatility"]')).to_contain_text("no bound")
+        await page.locator("#detail-gate summary").click()
+        await expect(page.locator("#detail-gate .others")).to_contain_text(
+            "cooling REPAIR, pace 0 % shadow a fan dies"
+        )
+        await expect(page.locator("#applied")).to_contain_text("gpu-01 is drained")
+        await page.locator("#before .spell").last.scroll_into_view_if_needed()
+        await expect(page.locator("#before .spell")).to_be_in_viewport()
+        await expect(page.locator("#before .spell")).to_contain_text("has cooled")
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        await picture(page, "phone-explained")
 
 
 async def test_stale_and_offline_devices_show_the_word_and_no_value(browser):

@@ -194,7 +194,7 @@ def test_a_second_process_on_the_same_folder_is_told_who_has_it(tmp_path):
     [
         ("[agent]\nperiod = 2\n", "agent.period: no such setting"),
         ("[agent]\nperiod_s = 'fast'\n", "agent.period_s: expected float, got str"),
-        ("[analytics.gate]\nmode = 'act'\n", "analytics.gate.mode"),
+        ("[analytics.modes]\nthermal = 'act'\n", "analytics.modes.thermal"),
     ],
 )
 def test_a_mistake_in_the_configuration_names_file_and_key_and_exits_78(tmp_path, text, said):

@@ -89,7 +89,10 @@ class Feeding:
             gate = decision("n1", State.HOLD, "too hot", now_ns=now_ns, id_=str(now_ns))
             await self._store.write(
                 Batch(
-                    telemetry=tuple(self._fleet.telemetry(now_ns, self.silent)),
+                    telemetry=(
+                        *self._fleet.telemetry(now_ns, self.silent),
+                        *self._fleet.signals(now_ns),
+                    ),
                     statuses=tuple(self._fleet.statuses(now_ns)),
                     decisions=(gate,),
                 )

@@ -14,7 +14,15 @@ from tests.integration.nodes import FAST, PATIENCE_S, agent, collector, until
 from tests.servers import binary, free_port
 from thermogate.core.errors import NotConnectedError
 from thermogate.core.mqtt import MqttClient, MqttSettings, Will
-from thermogate.core.wire import ROOT, gate_topic, node_topic
+from thermogate.core.wire import (
+    ROOT,
+    applied_topic,
+    gate_topic,
+    node_topic,
+    override_topic,
+    request_topic,
+    signal_topic,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -22,7 +30,10 @@ SHIPPED = Path(__file__).parents[2] / "systemd" / "mosquitto"
 USERS = (
     "n17",
     "n18",
-    *(f"thermogate-{name}" for name in ("collector", "analytics", "scheduler", "trainer", "reader")),
+    *(
+        f"thermogate-{name}"
+        for name in ("collector", "analytics", "operator", "scheduler", "trainer", "reader")
+    ),
 )
 TOPICS = (
     node_topic("n17", "telemetry"),
@@ -30,25 +41,34 @@ TOPICS = (
     node_topic("n17", "status"),
     node_topic("n17", "ack"),
     gate_topic("node", "n17"),
-    f"{ROOT}/applied/node/n17",
-    f"{ROOT}/request/job/42",
+    signal_topic("node", "n17"),
+    override_topic("node", "n17"),
+    applied_topic("node", "n17"),
+    applied_topic("job", "42"),
+    request_topic("job", "42"),
 )
 OWN = {*TOPICS[:3]}
 MAY_WRITE = {
-    "n17": OWN,
+    "n17": {*OWN, applied_topic("node", "n17")},
     "n18": set(),
     "thermogate-collector": {node_topic("n17", "ack")},
-    "thermogate-analytics": {gate_topic("node", "n17")},
-    "thermogate-scheduler": {f"{ROOT}/applied/node/n17", f"{ROOT}/request/job/42"},
-    "thermogate-trainer": {f"{ROOT}/request/job/42"},
+    "thermogate-analytics": {gate_topic("node", "n17"), signal_topic("node", "n17")},
+    "thermogate-operator": {override_topic("node", "n17")},
+    "thermogate-scheduler": {
+        applied_topic("node", "n17"),
+        applied_topic("job", "42"),
+        request_topic("job", "42"),
+    },
+    "thermogate-trainer": {applied_topic("job", "42"), request_topic("job", "42")},
     "thermogate-reader": set(),
 }
 MAY_READ = {
-    "n17": {node_topic("n17", "status"), node_topic("n17", "ack")},
+    "n17": {node_topic("n17", "status"), node_topic("n17", "ack"), gate_topic("node", "n17")},
     "n18": set(),
     "thermogate-collector": {*TOPICS},
     "thermogate-analytics": {*TOPICS},
-    "thermogate-scheduler": {gate_topic("node", "n17"), f"{ROOT}/request/job/42"},
+    "thermogate-operator": {*TOPICS},
+    "thermogate-scheduler": {gate_topic("node", "n17"), request_topic("job", "42")},
     "thermogate-trainer": {gate_topic("node", "n17")},
     "thermogate-reader": {*TOPICS},
 }

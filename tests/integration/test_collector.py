@@ -19,9 +19,20 @@ from thermogate.collector.config import CollectorSettings, EmbeddedSettings
 from thermogate.collector.store.base import Store
 from thermogate.collector.store.embedded import EmbeddedStore
 from thermogate.core.clock import NS, SystemClock
+from thermogate.core.decision import State
+from thermogate.core.gate_messages import Applied, DeviceSignals, Report, Signals
 from thermogate.core.model import Ack
 from thermogate.core.mqtt import MqttClient, MqttSettings
-from thermogate.core.wire import decode, encode, gate_topic, node_topic
+from thermogate.core.wire import (
+    Point,
+    applied_topic,
+    decode,
+    encode,
+    gate_topic,
+    node_topic,
+    request_topic,
+    signal_topic,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -91,6 +102,40 @@ async def collecting(url: str, folder: Path) -> AsyncIterator[tuple[Collector, S
 def numbered(seq: int, *, ack: bool = False) -> bytes:
     lines = (sample(3600 - seq, device=device, temp_c=seq) for device in ("0", "1"))
     return message(*lines, seq=seq, ack=ack)
+
+
+async def test_signals_and_what_was_applied_are_stored_and_reports_of_trainers_are_left_alone(
+    broker_url: str, tmp_path: Path
+) -> None:
+    signals = Signals(node="n1", time_ns=NOW_NS, devices=(DeviceSignals(device="gpu0", overload=0.5),))
+    done = Applied(
+        scheduler="slurm",
+        host="head",
+        kind="job",
+        target="j1",
+        decision="D1",
+        seq=1,
+        state=State.HOLD,
+        mode="enforce",
+        outcome="done",
+        time_ns=NOW_NS,
+        text="held",
+    )
+    report = Report(kind="job", target="j1", time_ns=NOW_NS, step=1, metrics={"loss": 1.0})
+    async with collecting(broker_url, tmp_path) as (collector, store), node(broker_url) as agent:
+        for _ in range(2):
+            await agent.client.publish(request_topic("job", "j1"), encode(report))
+            await agent.client.publish(signal_topic("node", "n1"), encode(signals))
+            await agent.client.publish(applied_topic("job", "j1"), encode(done))
+        async with asyncio.timeout(_PATIENCE_S):
+            while collector.counters.events < 2:
+                await asyncio.sleep(0.02)
+        point = Point("signal", "n1", "gpu0", "", "", {"overload": 0.5}, NOW_NS)
+        assert await store.latest() == [point]
+        (event,) = await store.events(start_ns=0, end_ns=2**62)
+        assert (event.node, event.event, event.text) == ("head", "gate_applied", "held")
+        assert collector.counters.quarantined == 0
+        assert collector.counters.messages == 4
 
 
 async def test_node_hears_what_the_store_has(broker_url: str, tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ async def filled(url: str) -> None:
         now_ns = time.time_ns()
         stamps = [now_ns - age * NS for age in range(_HISTORY_S, -1, -1)]
         payloads = [payload for stamp in stamps for payload in fleet.telemetry(stamp)]
+        payloads += [payload for stamp in stamps[::10] for payload in fleet.signals(stamp)]
         gate = decision("n1", State.HOLD, "too hot", now_ns=now_ns, id_="1")
         await store.write(
             Batch(

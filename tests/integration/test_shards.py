@@ -1,16 +1,14 @@
 """Two gates share a fleet behind a real Mosquitto: every node is decided about by exactly one."""
 
 import asyncio
-import contextlib
 import time
 
 import pytest
 
+from tests.gates import FAST, gate
 from tests.servers import free_port, mosquitto
-from thermogate.analytics.app import Analytics
-from thermogate.analytics.config import AnalyticsSettings, GateSettings
 from thermogate.analytics.shard import Shard
-from thermogate.core.clock import NS, SystemClock
+from thermogate.core.clock import NS
 from thermogate.core.decision import GateDecision
 from thermogate.core.model import Status
 from thermogate.core.mqtt import MqttClient, MqttSettings
@@ -19,24 +17,16 @@ from thermogate.core.wire import decode, encode, format_header, format_line, gat
 pytestmark = pytest.mark.integration
 
 NODES = [f"n{number}" for number in range(12)]
-FAST = {"reconnect_min_s": 0.05, "reconnect_max_s": 0.2}
 PATIENCE_S = 30.0
 START_NS = time.time_ns() - 3600 * NS
 
 
-@contextlib.asynccontextmanager
-async def shard(url, text):
-    gate = GateSettings(ttl_s=60.0, renew_share=0.01, dwell_s=0.3)
-    stop = asyncio.Event()
-    service = Analytics(
-        AnalyticsSettings(shard=text, gate=gate), MqttSettings(url=url, **FAST), SystemClock()
-    )
-    task = asyncio.create_task(service.run(stop))
-    try:
-        yield service
-    finally:
-        stop.set()
-        await asyncio.wait_for(task, 5)
+def shard(url, text, folder):
+    return gate(url, folder / text.replace("/", "-of-"), shard=text)
+
+
+def shard_of(fleet, index):
+    return shard(fleet.url, f"{index}/2", fleet.folder)
 
 
 class Fleet:
@@ -83,6 +73,7 @@ async def fleet(tmp_path):
             await client.wait_connected()
             side = Fleet(client)
             side.url = url
+            side.folder = tmp_path
             hearing = asyncio.create_task(side.hear())
             yield side
             hearing.cancel()
@@ -100,7 +91,10 @@ def owned(index):
 
 async def test_every_node_is_decided_about_by_exactly_one_of_two_shards(fleet):
     await fleet.say_status()
-    async with shard(fleet.url, "0/2") as first, shard(fleet.url, "1/2") as second:
+    async with (
+        shard(fleet.url, "0/2", fleet.folder) as first,
+        shard(fleet.url, "1/2", fleet.folder) as second,
+    ):
         await until(lambda: first.node_count == owned(0) and second.node_count == owned(1))
         await asyncio.sleep(0.5)  # the subscriptions have no other sign that they stand
         await fleet.collapse_three_times()
@@ -121,14 +115,14 @@ async def test_every_node_is_decided_about_by_exactly_one_of_two_shards(fleet):
 
 async def test_a_shard_that_restarts_goes_on_with_its_own_nodes_and_the_other_does_not_notice(fleet):
     await fleet.say_status()
-    async with shard(fleet.url, "1/2") as second:
-        async with shard(fleet.url, "0/2") as first:
+    async with shard(fleet.url, "1/2", fleet.folder) as second:
+        async with shard(fleet.url, "0/2", fleet.folder) as first:
             await until(lambda: first.node_count == owned(0) and second.node_count == owned(1))
             await asyncio.sleep(0.5)
             await fleet.collapse_three_times()
             await until(lambda: set(fleet.held) == set(NODES))
         before = {node: decisions[-1].id for node, decisions in fleet.held.items()}
-        async with shard(fleet.url, "0/2") as first:
+        async with shard(fleet.url, "0/2", fleet.folder) as first:
             await until(lambda: first.node_count == owned(0))
             await asyncio.sleep(1.0)  # past the renewal
             fleet.held.clear()
@@ -141,7 +135,10 @@ async def test_a_shard_that_restarts_goes_on_with_its_own_nodes_and_the_other_do
 
 
 async def test_a_node_that_comes_later_is_taken_by_its_shard_and_by_no_other(fleet):
-    async with shard(fleet.url, "0/2") as first, shard(fleet.url, "1/2") as second:
+    async with (
+        shard(fleet.url, "0/2", fleet.folder) as first,
+        shard(fleet.url, "1/2", fleet.folder) as second,
+    ):
         await asyncio.sleep(0.5)
         await fleet.say_status()
         await until(lambda: first.node_count + second.node_count == len(NODES))
@@ -152,7 +149,7 @@ async def test_a_shard_asks_again_for_its_nodes_at_a_broker_that_has_forgotten_e
     port = free_port()
     async with MqttClient(MqttSettings(url=f"mqtt://127.0.0.1:{port}", **FAST), client_id="fleet") as client:
         fleet = Fleet(client)
-        async with shard(client.settings.url, "0/2") as first:
+        async with shard(client.settings.url, "0/2", tmp_path) as first:
             with mosquitto(tmp_path, port=port):
                 await client.wait_connected()
                 await fleet.say_status()

@@ -183,6 +183,25 @@ class StubDriver:
         self._statements = kept
         self._write()
 
+    def power_limit_w(self, gpu: int) -> float:
+        """The power limit in force: what was set last, else what the state says."""
+        file = self._limit_file(gpu)
+        if file.exists():
+            return int(file.read_text(encoding="ascii")) / 1000
+        said = (
+            self._statements.get(("set", "power_limit_mw", gpu))
+            or self._statements["set", "power_limit_mw", "*"]
+        )
+        return int(said.split()[-1]) / 1000
+
+    def set_power_limit(self, gpu: int, limit_w: float) -> None:
+        """What `nvidia-smi -pl` does, or a reset of the GPU."""
+        self._limit_file(gpu).write_text(f"{round(limit_w * 1000)}\n", encoding="ascii")
+
+    def _limit_file(self, gpu: int) -> Path:
+        uuid = self._statements["set", "uuid", gpu].split()[-1]
+        return self.state.with_name(f"{self.state.name}.limit.{uuid}")
+
     def calls(self, function: str, gpu: Gpu) -> int:
         """How often a function was called for a GPU so far."""
         if not self._log.exists():

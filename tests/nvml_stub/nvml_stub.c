@@ -11,6 +11,8 @@
  *     event GPU ID XID [GI CI] an XID; IDs only grow, and each is delivered once to each event set
  *     log PATH                 append "FUNCTION GPU" to PATH for each call
  *
+ * A power limit that is set goes into the file STATE.limit.UUID and holds from then on, in every process.
+ *
  * GPUs are numbered as they stand in the machine. NVML's own indices are those of the GPUs that are present
  * (set GPU present 0 unplugs one) at nvmlInit, or at any time with `set -1 live 1`.
  *
@@ -46,6 +48,7 @@ enum {
     ERROR_TIMEOUT = 10,
     ERROR_GPU_IS_LOST = 15,
     ERROR_ARGUMENT_VERSION_MISMATCH = 25,
+    ERROR_UNKNOWN = 999,
 };
 enum { MAX_STATEMENTS = 4096, MAX_GPUS = 64, MAX_MIG = 7, DRIVER = -1, ALL = -2, HANG_POLL_MS = 5, EVENT_POLL_MS = 20 };
 enum { FIRST_MIG = 1000, MIG_STRIDE = 10 }; /* GPU.INDEX is FIRST_MIG + GPU * MIG_STRIDE + INDEX */
@@ -327,9 +330,23 @@ int nvmlDeviceGetUUID(Device device, char *uuid, unsigned length) {
     return text(index_of(device), "uuid", uuid, length);
 }
 
+/* The limit that the state says, or that was set since; see nvmlDeviceSetPowerManagementLimit. */
+static int power_limit(int gpu, unsigned *limit_mw) {
+    char path[600], word[96];
+    const char *state = getenv("NVML_STUB_STATE");
+    int code = unsigned_number(gpu, "power_limit_mw", limit_mw);
+    if (code != SUCCESS || state == NULL || !find(SET, gpu, "uuid", word)) return code;
+    snprintf(path, sizeof path, "%s.limit.%s", state, word);
+    FILE *file = fopen(path, "r");
+    if (file == NULL) return code;
+    if (fscanf(file, "%u", limit_mw) != 1) code = ERROR_UNKNOWN;
+    fclose(file);
+    return code;
+}
+
 int nvmlDeviceGetEnforcedPowerLimit(Device device, unsigned *limit_mw) {
     ENTER_GPU("nvmlDeviceGetEnforcedPowerLimit");
-    return unsigned_number(index_of(device), "power_limit_mw", limit_mw);
+    return power_limit(index_of(device), limit_mw);
 }
 
 int nvmlDeviceGetTemperatureThreshold(Device device, int kind, unsigned *threshold_c) {
@@ -751,7 +768,9 @@ int nvmlDeviceGetMaxClockInfo(Device device, int kind, unsigned *mhz) {
 int nvmlDeviceGetPowerManagementLimitConstraints(Device device, unsigned *least_mw, unsigned *most_mw) {
     ENTER_GPU("nvmlDeviceGetPowerManagementLimitConstraints");
     int code = unsigned_number(index_of(device), "least_power_limit_mw", least_mw);
-    return code == SUCCESS ? unsigned_number(index_of(device), "default_power_limit_mw", most_mw) : code;
+    if (code == SUCCESS) code = unsigned_number(index_of(device), "default_power_limit_mw", most_mw);
+    if (code == SUCCESS) unsigned_number(index_of(device), "most_power_limit_mw", most_mw);
+    return code;
 }
 
 int nvmlDeviceGetFanSpeed_v2(Device device, unsigned fan, unsigned *percent) {
@@ -839,7 +858,33 @@ int nvmlDeviceGetProcessUtilization(Device device, void *samples, unsigned *size
     return ERROR_NOT_FOUND;
 }
 
-GETTER(nvmlDeviceGetPowerManagementLimit, "nvmlDeviceGetPowerManagementLimit", unsigned, "power_limit_mw")
+int nvmlDeviceGetPowerManagementLimit(Device device, unsigned *limit_mw) {
+    ENTER_GPU("nvmlDeviceGetPowerManagementLimit");
+    return power_limit(index_of(device), limit_mw);
+}
+
+/* Kept in a file beside the state, as a GPU keeps it when processes come and go: STATE.limit.UUID. */
+int nvmlDeviceSetPowerManagementLimit(Device device, unsigned limit_mw) {
+    char path[600], fresh[620], uuid[96], bounds[96];
+    const char *state = getenv("NVML_STUB_STATE");
+    int gpu = index_of(device);
+    unsigned least_mw = 0, most_mw = 0;
+    ENTER_GPU("nvmlDeviceSetPowerManagementLimit");
+    if (is_mig(gpu) || state == NULL || !find(SET, gpu, "least_power_limit_mw", bounds)) return ERROR_NOT_SUPPORTED;
+    unsigned_number(gpu, "least_power_limit_mw", &least_mw);
+    unsigned_number(gpu, "default_power_limit_mw", &most_mw);
+    unsigned_number(gpu, "most_power_limit_mw", &most_mw);
+    if (limit_mw < least_mw || limit_mw > most_mw) return ERROR_INVALID_ARGUMENT;
+    if (!find(SET, gpu, "uuid", uuid)) return ERROR_NOT_SUPPORTED;
+    snprintf(path, sizeof path, "%s.limit.%s", state, uuid);
+    snprintf(fresh, sizeof fresh, "%s.new", path);
+    FILE *file = fopen(fresh, "w");
+    if (file == NULL) return ERROR_UNKNOWN;
+    fprintf(file, "%u\n", limit_mw);
+    fclose(file);
+    return rename(fresh, path) == 0 ? SUCCESS : ERROR_UNKNOWN;
+}
+
 GETTER(nvmlDeviceGetPowerManagementDefaultLimit, "nvmlDeviceGetPowerManagementDefaultLimit", unsigned,
        "default_power_limit_mw")
 GETTER(nvmlDeviceGetPowerManagementMode, "nvmlDeviceGetPowerManagementMode", int, "power_management")

@@ -3,8 +3,8 @@
 import hashlib
 from collections.abc import Iterable
 
-from thermogate.analytics.subscriber import TOPICS
-from thermogate.core.wire import gate_topic, node_topic
+from thermogate.analytics.subscriber import PARTS, TOPICS
+from thermogate.core.wire import node_topic
 
 _MAX_NODES = 50_000
 """Twice the largest fleet that this is for: statuses that a stranger invents do not fill the memory."""
@@ -33,7 +33,7 @@ class Shard:
 
     def topics(self) -> tuple[str, ...]:
         """What is subscribed to from the beginning."""
-        return TOPICS if self._count == 1 else (node_topic("+", "status"), gate_topic("node", "+"))
+        return TOPICS if self._count == 1 else PARTS
 
     def topics_of(self, nodes: Iterable[str]) -> tuple[str, ...]:
         """What is to be subscribed to beside, now that these nodes have said their status."""

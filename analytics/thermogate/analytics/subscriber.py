@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from thermogate.core.decision import GateDecision
 from thermogate.core.errors import WireError
+from thermogate.core.gate_messages import Override
 from thermogate.core.model import Event, Status
 from thermogate.core.mqtt import Message
 from thermogate.core.wire import (
@@ -12,16 +13,15 @@ from thermogate.core.wire import (
     decode,
     gate_topic,
     node_topic,
+    override_topic,
     parse_points,
     split_topic,
 )
 
-TOPICS = (
-    node_topic("+", "telemetry"),
-    node_topic("+", "event"),
-    node_topic("+", "status"),
-    gate_topic("node", "+"),
-)
+PARTS = (node_topic("+", "status"), gate_topic("node", "+"), override_topic("+", "+"))
+"""What every one of several gates of a fleet has to hear."""
+TOPICS = (*PARTS, gate_topic("job", "+"), node_topic("+", "telemetry"), node_topic("+", "event"))
+"""What the only one hears."""
 
 
 class Telemetry(NamedTuple):
@@ -31,11 +31,11 @@ class Telemetry(NamedTuple):
     points: list[Point]
 
 
-Said = Telemetry | Event | Status | GateDecision
+Said = Telemetry | Event | Status | GateDecision | Override
 
 
 def understand(message: Message) -> Said | None:
-    """What a message says; None for a retained decision that was cleared.
+    """What a message says; None for a topic that was cleared.
 
     Raises WireError when it is malformed or speaks of another node than its topic.
     """
@@ -58,6 +58,12 @@ def understand(message: Message) -> Said | None:
             decision = decode(message.payload, GateDecision)
             _same(f"{decision.kind}/{decision.target}", f"{name}/{target}")
             return decision
+        case "override", target:
+            if not message.payload:
+                return None
+            word = decode(message.payload, Override)
+            _same(f"{word.kind}/{word.target}", f"{name}/{target}")
+            return word
     raise WireError(f"nothing is said on {message.topic}")
 
 

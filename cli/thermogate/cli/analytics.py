@@ -6,10 +6,13 @@ import faulthandler
 import os
 
 from thermogate.analytics.app import Analytics
-from thermogate.cli import notify, service, settings
+from thermogate.cli import gating, notify, service, settings
+from thermogate.cli.past import RemotePast
+from thermogate.cli.remote import Remote
 from thermogate.cli.settings import ThermogateSettings
 from thermogate.core import __version__, logs
-from thermogate.core.clock import SystemClock
+from thermogate.core.clock import Clock, SystemClock
+from thermogate.core.config import first_line
 
 _BEAT_S = 1.0
 """Between two signs of life to systemd."""
@@ -30,13 +33,22 @@ def run(args: argparse.Namespace) -> int:
     faulthandler.enable()  # where every thread is, when the watchdog ends a process that hangs
     service.report("broker", loaded.mqtt.url)
     shard = f", shard {loaded.analytics.shard}" if loaded.analytics.part[1] > 1 else ""
-    service.report("gate", f"policy thermal, {loaded.analytics.gate.mode}{shard}")
-    return service.serve(lambda stop: _main(loaded, stop), for_s=settings.for_s(args))
-
-
-async def _main(loaded: ThermogateSettings, stop: asyncio.Event) -> None:
+    service.report("gate", f"{gating.modes(loaded)}{shard}")
+    folder = settings.data_dir(loaded)
     clock = SystemClock()
-    analytics = Analytics(loaded.analytics, loaded.mqtt, clock)
+    with gating.analytics(loaded, loaded.mqtt, folder, _past(loaded), clock) as gate:
+        return service.serve(lambda stop: _main(loaded, gate, clock, stop), for_s=settings.for_s(args))
+
+
+def _past(loaded: ThermogateSettings) -> RemotePast | None:
+    recall = loaded.analytics.recall
+    if not recall.url:
+        return None
+    token = first_line(recall.token_file, "analytics.recall.token_file") if recall.token_file else None
+    return RemotePast(Remote(recall.url, token, recall.ca_file or None))
+
+
+async def _main(loaded: ThermogateSettings, analytics: Analytics, clock: Clock, stop: asyncio.Event) -> None:
     systemd = notify.SystemdNotifier(
         os.environ, clock, status=lambda: _doing(loaded, analytics), period_s=_BEAT_S
     )
@@ -51,6 +63,6 @@ async def _main(loaded: ThermogateSettings, stop: asyncio.Event) -> None:
 def _doing(loaded: ThermogateSettings, analytics: Analytics) -> str:
     """One line for `systemctl status`."""
     settings, counters = loaded.analytics, analytics.counters
-    parts = [f"{settings.gate.mode}, shard {settings.shard}", f"{analytics.node_count} nodes"]
+    parts = [f"shard {settings.shard}", f"{analytics.node_count} nodes", f"{analytics.held_count} held"]
     parts.append(f"{counters['decision_count']} decisions")
     return f"{__version__}: " + "; ".join((*parts, *analytics.problems))

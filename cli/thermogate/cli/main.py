@@ -19,15 +19,23 @@ COMMANDS = {
     "agent": "sample this node's sensors and publish them",
     "collector": "store what agents publish; serve queries and the page",
     "analytics": "decide what schedulers should do, from what agents publish",
+    "slurm": "have Slurm obey the gate: drain nodes, hold jobs",
+    "kubernetes": "taint nodes and suspend jobs as the gate decides",
+    "power-cap": "the gate's pace as a power limit of this node's GPUs",
     "fleet": "show every device now, what needs a person first",
     "series": "show fields of a device over time",
     "top": "rank devices by a field over time",
     "events": "show what began and ended",
     "jobs": "show what jobs used and how their devices fared",
     "gates": "show gate decisions with their reasons",
+    "gate": "say what the gate has to decide: hold, repair, run, maintain; with a reason and an end",
+    "explain": "show why a target is held, or is not, and what releases it",
     "export": "write samples as CSV or Parquet",
+    "audit": "check the log of every decision, and make decisions again from their inputs",
+    "keys": "keys that sign decisions and overrides: make, trust, rotate, revoke",
     "tokens": "who may ask the HTTP API: create, list, revoke",
     "sub": "show what passes on the broker",
+    "run": "run a program that waits, checkpoints and stops as the gate says",
     "replay": "compute RLE of a recorded session, row by row",
     "simulate": "play recorded traces as a fleet of nodes",
     "verify": "compare what a simulated fleet generated with what is stored, sample by sample",
@@ -41,6 +49,13 @@ _EXTRAS = {
     "collector": "collector,dashboard",
     "tokens": "collector,dashboard",
     "analytics": "analytics",
+    "audit": "analytics",
+    "gate": "analytics",
+    "keys": "analytics",
+    "run": "schedulers",
+    "slurm": "schedulers",
+    "kubernetes": "schedulers,kubernetes",
+    "power-cap": "schedulers,power-cap",
 }
 """What to install for a command whose packages are missing; for the others it is `up`."""
 
@@ -80,7 +95,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
 def _import(command: str) -> ModuleType:
     try:
-        return importlib.import_module(f"thermogate.cli.{command}")
+        return importlib.import_module(f"thermogate.cli.{command.replace('-', '')}")
     except ModuleNotFoundError as err:
         if (err.name or "").startswith("thermogate."):
             raise

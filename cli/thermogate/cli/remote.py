@@ -20,6 +20,7 @@ from thermogate.core.model import Event, Status
 from thermogate.core.query import Device, Ranked, Series
 from thermogate.dashboard import hosts
 from thermogate.dashboard.answers import FleetRow, Info
+from thermogate.dashboard.explain import Explanation
 from thermogate.dashboard.jobs import JobAnswer
 from thermogate.dashboard.times import format_time
 
@@ -29,6 +30,8 @@ _CURES = {
     401: "give a token with --token-file FILE or in THERMOGATE_TOKEN",
     403: "ask for a token of that scope",
 }
+
+_TIMES = {"start_ns": "from", "end_ns": "to", "at_ns": "at"}
 
 T = TypeVar("T")
 
@@ -96,6 +99,10 @@ class Remote:
     async def decisions(self, **options: Any) -> list[GateDecision]:
         """Every decision, newest first."""
         return await self._get("decisions", options, list[GateDecision])
+
+    async def explain(self, target: str, **options: Any) -> Explanation:
+        """Why a target is held or is not."""
+        return await self._get("explain", {"target": target, **options}, Explanation)
 
     async def export(self, **options: Any) -> AsyncIterator[str]:
         """CSV in chunks of text."""
@@ -178,10 +185,10 @@ def _trusting(ca_file: str | None) -> ssl.SSLContext:
 
 def _parameter(name: str, value: Any) -> tuple[str, str]:
     """The name and text that the HTTP API has for an argument of `Answers`."""
-    if name in ("start_ns", "end_ns"):
-        return {"start_ns": "from", "end_ns": "to"}[name], format_time(value)
-    if name == "step_ns":
-        return "step", f"{value / NS:.9f}"
+    if name in _TIMES:
+        return _TIMES[name], format_time(value)
+    if name in ("step_ns", "span_ns"):
+        return name.removesuffix("_ns"), f"{value / NS:.9f}"
     return name, str(value).lower() if isinstance(value, bool) else str(value)
 
 

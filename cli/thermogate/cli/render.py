@@ -2,6 +2,7 @@
 
 import json
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,9 @@ import msgspec
 from thermogate.core.clock import NS
 
 ABSENT = "-"
+_BARS = "▁▂▃▄▅▆▇█"
+_ASCII_BARS = "_.-:=+*#"
+"""For a terminal that cannot show the others."""
 
 
 def plain(text: str) -> str:
@@ -50,6 +54,42 @@ def percent(ratio: float | None) -> str:
 def node(name: str, origin: str | None) -> str:
     """The node's name, with "(replay)" or "(simulated)" when its samples are not measured now."""
     return f"{name} ({origin})" if origin else name
+
+
+def span(seconds: float) -> str:
+    """A time in one or two units: "42 s", "3 min", "2 h 5 min", "3 days"."""
+    whole = max(0, round(seconds))
+    if whole < 90:
+        return f"{whole} s"
+    if whole < 5400:
+        return f"{round(whole / 60)} min"
+    if whole < 172_800:
+        hours, minutes = divmod(whole // 60, 60)
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{round(whole / 86_400)} days"
+
+
+def paragraph(text: str, width: int, indent: str = "  ") -> str:
+    """`plain` text in lines of up to `width` characters, each indented."""
+    return textwrap.fill(
+        plain(text), width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+
+
+def sparkline(values: Sequence[float | None], low: float, high: float) -> str:
+    """A bar a value, from the lowest at `low` to the highest at `high`; a space where there is none."""
+    bars = _BARS if _can_show(_BARS) else _ASCII_BARS
+    scale = (len(bars) - 1) / (high - low) if high > low else 0.0
+    places = (None if v is None else min(max(round((v - low) * scale), 0), len(bars) - 1) for v in values)
+    return "".join(" " if place is None else bars[place] for place in places)
+
+
+def _can_show(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def local_time(time_ns: int) -> str:

@@ -16,7 +16,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("node")
     parser.add_argument("device", help="such as gpu0")
     parser.add_argument(
-        "fields", nargs="+", metavar="FIELD", help="such as power_w temp_c rle; docs/metrics.md"
+        "fields",
+        nargs="+",
+        metavar="FIELD",
+        help="such as power_w temp_c rle, or a signal such as volatility or overload; docs/metrics.md",
     )
     parser.add_argument(
         "--step", type=float, metavar="S", help="seconds a row (default: about 600 rows in all)"

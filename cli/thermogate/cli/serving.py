@@ -1,5 +1,6 @@
 """Answers over the store that a collector writes: what `up` and `collector` serve."""
 
+from thermogate.analytics.config import HealthSettings
 from thermogate.cli import service
 from thermogate.cli.settings import ThermogateSettings
 from thermogate.collector.app import Collector
@@ -21,7 +22,20 @@ def answers(
         broker_url=mqtt.url,
         store=store.description,
         counters=collector.counters.as_dict,
+        bounds=bounds(loaded.analytics.health),
     )
+
+
+def bounds(health: HealthSettings) -> dict[str, float]:
+    """Of the regulator's signals, by the name of their field: what the page and `explain` show beside them.
+
+    They are of this process's configuration: give the collector the file that analytics have.
+    """
+    return {
+        "overload": health.overload_bound,
+        "incoherence": health.incoherence_bound,
+        "repair_severity": health.severity_bound,
+    }
 
 
 async def push_metrics(loaded: ThermogateSettings, answers: Answers) -> None:

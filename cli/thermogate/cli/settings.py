@@ -20,6 +20,7 @@ from thermogate.core.mqtt import MqttSettings
 from thermogate.dashboard.otlp_settings import OtlpSettings
 from thermogate.dashboard.settings import DashboardSettings
 from thermogate.dashboard.times import parse_duration
+from thermogate.schedulers.settings import SchedulerSettings
 
 
 class UpSettings(Settings, frozen=True):
@@ -45,6 +46,7 @@ class ThermogateSettings(Settings, frozen=True):
     collector: CollectorSettings = msgspec.field(default_factory=CollectorSettings)
     analytics: AnalyticsSettings = msgspec.field(default_factory=AnalyticsSettings)
     dashboard: DashboardSettings = msgspec.field(default_factory=DashboardSettings)
+    schedulers: SchedulerSettings = msgspec.field(default_factory=SchedulerSettings)
     otlp: OtlpSettings = msgspec.field(default_factory=OtlpSettings)
     up: UpSettings = msgspec.field(default_factory=UpSettings)
     doctor: DoctorSettings = msgspec.field(default_factory=DoctorSettings)

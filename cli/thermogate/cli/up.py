@@ -14,8 +14,7 @@ from thermogate.agent.app import Agent
 from thermogate.agent.feed import Feed
 from thermogate.agent.jobs import Jobs
 from thermogate.agent.spool import Spool
-from thermogate.analytics.app import Analytics
-from thermogate.cli import broker, live, playing, rundir, service, serving, settings
+from thermogate.cli import broker, gating, live, playing, rundir, service, serving, settings
 from thermogate.cli.playing import Play
 from thermogate.cli.settings import ThermogateSettings, UpSettings
 from thermogate.cli.statusline import StatusLine
@@ -91,7 +90,9 @@ class Up:
             answers = serving.answers(loaded, store, collector, mqtt, clock)
             dashboard = await stack.enter_async_context(Dashboard(answers, loaded.dashboard))
             rundir.announce(self._data_dir, dashboard.url, mqtt.url)
+            service.report("gate", gating.modes(loaded))
             service.report("page", dashboard.url)
+            gate = stack.enter_context(gating.analytics(loaded, mqtt, self._data_dir, store, clock))
             ends = asyncio.Event()
             line = StatusLine(answers, loaded.up.status_interval_s)
             async with asyncio.TaskGroup() as parts:
@@ -99,7 +100,7 @@ class Up:
                 endless = (watch(), dashboard.run(), line.run(), pushing)
                 until_the_end = [parts.create_task(work) for work in endless]
                 parts.create_task(collector.run(ends))
-                parts.create_task(Analytics(loaded.analytics, mqtt, clock).run(ends))
+                parts.create_task(gate.run(ends))
                 await self._connected(collector, stop)
                 await self._agents(feeds, mqtt, stop)
                 ends.set()

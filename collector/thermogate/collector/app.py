@@ -21,7 +21,7 @@ from thermogate.collector.store.victoria import VictoriaStore
 from thermogate.collector.writing import Writer
 from thermogate.core.clock import Clock
 from thermogate.core.mqtt import MqttClient, MqttSettings
-from thermogate.core.wire import gate_topic, node_topic, to_name
+from thermogate.core.wire import applied_topic, gate_topic, node_topic, signal_topic, to_name
 
 _MIB = 1 << 20
 _LAST_ACKS_S = 0.2
@@ -46,14 +46,16 @@ def subscriptions(share_group: str) -> tuple[str, ...]:
     """What a collector asks the broker for: of what nodes write at a rate only its share, if it has a group.
 
     Statuses and decisions go to every collector: a broker keeps them for who comes later, but not for a
-    group. Written twice they are the same.
+    group. What was applied, too: no spool has it, and one collector may die. Written twice they are the same.
     """
     share = f"$share/{share_group}/" if share_group else ""
     return (
         share + node_topic("+", "telemetry"),
         share + node_topic("+", "event"),
+        share + signal_topic("node", "+"),
         node_topic("+", "status"),
         gate_topic("+", "+"),
+        applied_topic("+", "+"),
     )
 
 

@@ -4,6 +4,8 @@ import re
 
 import msgspec
 
+from thermogate.collector import said
+from thermogate.collector.said import SignalLines
 from thermogate.core import wire
 from thermogate.core.decision import GateDecision
 from thermogate.core.errors import WireError
@@ -32,7 +34,7 @@ class Checked(msgspec.Struct, frozen=True):
     """A message fit to be stored, decoded except for telemetry, which is stored as it is."""
 
     message: Message
-    content: bytes | Event | Status | GateDecision
+    content: bytes | SignalLines | Event | Status | GateDecision
     receipt: Receipt | None = None
 
 
@@ -58,6 +60,10 @@ def check(message: Message) -> Checked:
             return Checked(message, _status(name, message.payload))
         case "gate", _:
             return Checked(message, _decision(name, leaf, message.payload))
+        case "signal", _ if name == "node":
+            return Checked(message, said.signals(leaf, message.payload))
+        case "applied", _:
+            return Checked(message, said.applied(name, leaf, message.payload))
     raise WireError(f"topic {message.topic} is not one that is stored")
 
 

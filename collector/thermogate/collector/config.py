@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 
 from thermogate.core.config import Settings
-from thermogate.core.schema import MEASUREMENTS
+from thermogate.core.schema import DEVICE_KINDS, MEASUREMENTS
 
 _Positive = msgspec.Meta(gt=0)
 _OneOrMore = msgspec.Meta(ge=1)
@@ -63,7 +63,7 @@ class RollupSettings(Settings, frozen=True):
     on jobs need (all but dram_energy_j, which bills add up, and mem_temp_c, by which memory ages)."""
 
     def __post_init__(self) -> None:
-        known = {field.name for one in MEASUREMENTS.values() if one.name != "agent" for field in one.fields}
+        known = {field.name for kind in (*DEVICE_KINDS, "node") for field in MEASUREMENTS[kind].fields}
         unknown = [name for name in self.fields if name not in known]
         if unknown:
             raise ValueError(f"no field of gpu, cpu or node is called {', '.join(unknown)}")

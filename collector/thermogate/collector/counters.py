@@ -9,7 +9,7 @@ class Counters(msgspec.Struct):
     messages: int = 0
     """Received and not empty."""
     samples: int = 0
-    """Lines of telemetry that the store has taken."""
+    """Lines of telemetry, and of signals, that the store has taken."""
     events: int = 0
     decisions: int = 0
     statuses: int = 0

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from thermogate.collector import layout
 from thermogate.collector.checking import Checked
 from thermogate.collector.config import LimitSettings
+from thermogate.collector.said import SignalLines
 from thermogate.core.clock import NS
 from thermogate.core.decision import GateDecision
 from thermogate.core.errors import WireError
@@ -72,10 +73,14 @@ class Limits:
             case bytes() as payload:
                 assert checked.receipt is not None
                 self._telemetry(checked.receipt.node, payload, utc_ns)
+            case SignalLines() as signals:
+                self._stamp(signals.time_ns, utc_ns, aged=True)
+                series = frozenset(f"signal,device={device}".encode() for device in signals.devices)
+                self._allow(signals.node, series, utc_ns)
             case Event() as event:
                 self._stamp(event.time_ns, utc_ns, aged=True)
-                series = f"event,{event.device_kind},{event.device}".encode()
-                self._allow(event.node, frozenset([series]), utc_ns)
+                of_device = f"event,{event.device_kind},{event.device}".encode()
+                self._allow(event.node, frozenset([of_device]), utc_ns)
             case Status() as status:
                 self._stamp(status.time_ns, utc_ns, aged=False)  # a last will is as old as its connection
                 if len(status.devices) > self._settings.max_node_series:

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from thermogate.collector.checking import Checked
 from thermogate.collector.config import CollectorSettings
 from thermogate.collector.counters import Counters
+from thermogate.collector.said import SignalLines
 from thermogate.collector.store.base import Batch, Settling, Store, ThrottledError
 from thermogate.core.clock import Clock
 from thermogate.core.decision import GateDecision
@@ -177,8 +178,17 @@ class Writer:
 def _batch(items: Sequence[Checked]) -> Batch:
     contents = [item.content for item in items]
     return Batch(
-        telemetry=tuple(one for one in contents if isinstance(one, bytes)),
+        telemetry=tuple(_payloads(contents)),
         events=tuple(one for one in contents if isinstance(one, Event)),
         decisions=tuple(one for one in contents if isinstance(one, GateDecision)),
         statuses=tuple(one for one in contents if isinstance(one, Status)),
     )
+
+
+def _payloads(contents: Sequence[object]) -> Iterator[bytes]:
+    """Telemetry, and signals as it."""
+    for one in contents:
+        if isinstance(one, bytes):
+            yield one
+        elif isinstance(one, SignalLines) and one.payload:
+            yield one.payload

@@ -15,8 +15,8 @@ import msgspec
 from thermogate.core.errors import ConfigError
 
 ENV_PREFIX = "THERMOGATE_"
-_NO_SETTINGS = ("THERMOGATE_TOKEN",)
-"""What commands that ask read: no setting, and no misspelt one."""
+_NO_SETTINGS = ("THERMOGATE_TOKEN", "THERMOGATE_GATE", "THERMOGATE_PACE_FILE")
+"""What commands that ask read, and what `thermogate run` tells its program: no settings."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 _Path = tuple[str, ...]

@@ -45,11 +45,26 @@ class Cjp(msgspec.Struct, frozen=True):
     path: str
 
 
+Mode = Literal["shadow", "enforce"]
+
+
+class Opinion(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What another policy says of the same target, and in which mode; it did not decide."""
+
+    policy: str
+    state: State
+    pace: float
+    mode: Mode
+    why: str
+
+
 class GateDecision(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Retained on `gate/<kind>/<target>`. After `expires_at_ns` it says nothing.
 
     `pace` is the share of full power, members or batch to use, 0 to 1. In `shadow` mode nobody
     acts: it is what would have been decided. `inputs` is a digest of what it was computed from.
+    `policy` is the one that decided, or "operator"; `others` are the policies that also ask for
+    something. `issuer` is the id of the key of `signature` (core/signing.py), which stands last.
     """
 
     id: str
@@ -58,7 +73,7 @@ class GateDecision(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     target: str
     state: State
     pace: float
-    mode: Literal["shadow", "enforce"]
+    mode: Mode
     issued_at_ns: int
     expires_at_ns: int
     policy: str
@@ -69,6 +84,8 @@ class GateDecision(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     inputs: str
     schema: str = VERSION
     supersedes: str = ""
+    others: tuple[Opinion, ...] = ()
+    issuer: str = ""
     signature: str = ""
 
     def valid_at(self, now_ns: int) -> bool:

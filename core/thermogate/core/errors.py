@@ -1,5 +1,7 @@
 """Errors, named by what the caller does next."""
 
+from typing import Literal
+
 
 class ThermogateError(Exception):
     """Base of every error that thermogate raises on purpose; its text is for a person."""
@@ -38,3 +40,28 @@ class NotConnectedError(ThermogateError):
 
 class UnavailableError(ThermogateError):
     """Something outside (a port, a folder, a server) cannot be used now: exit 1."""
+
+
+Refusal = Literal[
+    "unsigned",
+    "malformed",
+    "foreign",
+    "ended",
+    "purpose",
+    "forged",
+    "replayed",
+    "expired",
+    "future",
+    "misplaced",
+]
+"""Why a message is not obeyed: no signature; written in a way that could hide something; by a key that is
+not trusted; no longer; not for this kind of message; changed since it was signed; older than one that was
+obeyed; past its end; from the future; of another target than its topic's."""
+
+
+class SignatureError(WireError):
+    """A message that must not be obeyed: it is not from whom it should be, not for here, or not for now."""
+
+    def __init__(self, reason: Refusal, text: str) -> None:
+        super().__init__(text)
+        self.reason: Refusal = reason

@@ -28,6 +28,7 @@ EventKind = Literal[
     "clock_jumped",
     "frugal_began",
     "frugal_ended",
+    "gate_applied",
 ]
 
 

@@ -6,9 +6,11 @@ import msgspec
 
 VERSION = "thermogate/1"
 
-Kind = Literal["gpu", "cpu", "node", "agent"]
+Kind = Literal["gpu", "cpu", "node", "agent", "signal"]
 DEVICE_KINDS: tuple[Kind, ...] = ("gpu", "cpu")
 """Kinds that do work and heat up; the others describe the node around them."""
+SAMPLED_KINDS: tuple[Kind, ...] = (*DEVICE_KINDS, "node", "agent")
+"""What a node measures and sends. Signals are computed from it, and come from analytics."""
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -167,6 +169,13 @@ _AGENT = (
     Field("rss_bytes", "bytes", "Resident memory of the agent's process.", integer=True),
 )
 
+_SIGNAL = (
+    Field("volatility", "1", "How much RLE varies now, over how much it has varied of late (mu)."),
+    Field("overload", "1", "Volatility squared times load over thermal headroom (Omega)."),
+    Field("incoherence", "1", "How far the device is out of step with the others of its job (PCS)."),
+    Field("repair_severity", "1", "Drift from a healthy baseline, less what recovery has been seen (RSI)."),
+)
+
 MEASUREMENTS: dict[str, Measurement] = {
     m.name: m
     for m in (
@@ -174,7 +183,14 @@ MEASUREMENTS: dict[str, Measurement] = {
         Measurement("cpu", "One CPU package at one instant.", _LOAD + _CPU + _RLE),
         Measurement("node", "The whole node at one instant.", _NODE),
         Measurement("agent", "What the agent itself costs and holds back.", _AGENT),
+        Measurement(
+            "signal",
+            "The regulator's signals of one device, which analytics compute (docs/signals.md); its `device`"
+            " is a kind and a number (`gpu0`). Ask for them as fields of that device.",
+            _SIGNAL,
+        ),
     )
 }
 
 INTEGER_FIELDS = frozenset(f.name for m in MEASUREMENTS.values() for f in m.fields if f.integer)
+SIGNAL_FIELDS = tuple(field.name for field in _SIGNAL)

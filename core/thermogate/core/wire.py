@@ -14,7 +14,7 @@ import msgspec
 
 from thermogate.core.errors import WireError
 from thermogate.core.model import Origin
-from thermogate.core.schema import INTEGER_FIELDS, MEASUREMENTS, VERSION
+from thermogate.core.schema import INTEGER_FIELDS, SAMPLED_KINDS, VERSION
 
 ROOT = "thermogate/v1"
 MAX_PAYLOAD_BYTES = 64 * 1024
@@ -40,7 +40,7 @@ _HEADER = (
     rb" seq=([0-9]{1,18})( ack)?\n"
 )
 _LINE = (
-    rb"(?:" + "|".join(MEASUREMENTS).encode() + rb"),node=%b"
+    rb"(?:" + "|".join(SAMPLED_KINDS).encode() + rb"),node=%b"
     rb"(?:,device=[A-Za-z0-9._-]{1,128}+)?(?:,model=[A-Za-z0-9._-]{1,128}+)?(?:,origin=(?:replay|simulated))?"
     rb" " + _FIELD + rb"(?:," + _FIELD + rb")*+ (?:[0-9]{1,18}|[1-8][0-9]{18})\n"
 )
@@ -91,6 +91,26 @@ def node_topic(node: str, leaf: str) -> str:
 def gate_topic(kind: str, target: str) -> str:
     """Where decisions about a target are retained; both may be the wildcard "+"."""
     return f"{ROOT}/gate/{kind}/{target}"
+
+
+def override_topic(kind: str, target: str) -> str:
+    """Where an operator's word about a target is retained; both may be the wildcard "+"."""
+    return f"{ROOT}/override/{kind}/{target}"
+
+
+def applied_topic(kind: str, target: str) -> str:
+    """Where schedulers say what they did about a decision; both may be the wildcard "+"."""
+    return f"{ROOT}/applied/{kind}/{target}"
+
+
+def request_topic(kind: str, target: str) -> str:
+    """Where jobs and trials report and ask; both may be the wildcard "+"."""
+    return f"{ROOT}/request/{kind}/{target}"
+
+
+def signal_topic(kind: str, target: str) -> str:
+    """Where the regulator's signals of a target are told; both may be the wildcard "+"."""
+    return f"{ROOT}/signal/{kind}/{target}"
 
 
 @functools.lru_cache(maxsize=1 << 16)  # a fleet's topics come again every second

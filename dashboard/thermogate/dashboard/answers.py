@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Literal, cast
 
 import msgspec
@@ -13,8 +13,9 @@ from thermogate.core.decision import GateDecision
 from thermogate.core.errors import ConfigError
 from thermogate.core.model import Event, Status
 from thermogate.core.query import Device, Query, Ranked, Reduction, Series
-from thermogate.core.schema import MEASUREMENTS, Kind
-from thermogate.dashboard import export, fleet, job_answers, paging, rankings
+from thermogate.core.schema import DEVICE_KINDS, MEASUREMENTS, SIGNAL_FIELDS, Kind
+from thermogate.dashboard import export, fleet, job_answers, paging, rankings, signals
+from thermogate.dashboard.explain import Explanation, explain, parse_target
 from thermogate.dashboard.fleet import FleetRow
 from thermogate.dashboard.job_answers import JobPlace, JobQuestion
 from thermogate.dashboard.jobs import JobAnswer, JobRow
@@ -28,6 +29,10 @@ __all__ = ["Answers", "DeviceState", "FleetRow", "Info", "JobAnswer", "JobRow", 
 
 _DEVICE_RE = re.compile(r"(gpu|cpu)([A-Za-z0-9._-]{1,125})|(node)")
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400)
+
+EXPLAINED_NS = 1800 * NS
+"""How long before a decision its signals are shown: over which the regulator learns what is normal."""
+MOST_EXPLAINED_NS = 86_400 * NS
 
 _MANY = 1000
 """Devices whose rows are put together in a thread."""
@@ -64,7 +69,9 @@ class Answers:
         broker_url: str = "",
         store: str = "",
         counters: Callable[[], dict[str, int]] = dict,
+        bounds: Mapping[str, float] = {},
     ) -> None:
+        """`bounds` are the regulator's, by signal."""
         self.clock = clock
         self.settings = settings
         self.query = query
@@ -72,6 +79,7 @@ class Answers:
         self._broker_url = broker_url
         self._store = store
         self._counters = counters
+        self._bounds = dict(bounds)
 
     def info(self) -> Info:
         """What runs here, and since when."""
@@ -118,7 +126,7 @@ class Answers:
         for field in fields:
             _check_field(device.kind, field)
         step_ns = self._step(end_ns - start_ns, step_ns)
-        return await self.query.series(device, fields, start_ns=start_ns, end_ns=end_ns, step_ns=step_ns)
+        return await signals.series(self.query, device, fields, start_ns, end_ns, step_ns)
 
     async def top(
         self,
@@ -148,6 +156,10 @@ class Answers:
         _check_limit(limit)
         if ranking.field:
             _check_field(kind, ranking.field)
+        if signals.is_signal(kind, ranking.field):
+            most = self.settings.ranking_devices
+            found = await signals.top(self.query, kind, ranking, start_ns, end_ns, limit, most)
+        elif ranking.field:
             found = await self.query.top(
                 kind,
                 ranking.field,
@@ -213,6 +225,25 @@ class Answers:
         _check_limit(limit)
         return await self.query.decisions(start_ns=start_ns, end_ns=end_ns, target=target, limit=limit)
 
+    async def explain(
+        self,
+        target: str,
+        at_ns: int | None = None,
+        decision: str | None = None,
+        span_ns: int = EXPLAINED_NS,
+        device: str | None = None,
+    ) -> Explanation:
+        """Why a target ("node/n17") is held or is not: now, at a time, or just after a decision.
+
+        With the series of one device of the node ("gpu0") only, when it is named.
+        """
+        kind, name = parse_target(target)
+        if not NS <= span_ns <= MOST_EXPLAINED_NS:
+            raise ConfigError(f"span: expected 1 s to {MOST_EXPLAINED_NS // NS // 3600} h")
+        at_ns = self.clock.utc_ns() if at_ns is None else at_ns
+        only = None if device is None else parse_device(name, device)
+        return await explain(self.query, kind, name, at_ns, span_ns, self._bounds, decision, only)
+
     def export(
         self,
         node: str | None = None,
@@ -264,5 +295,6 @@ def _check_limit(limit: int) -> None:
 
 def _check_field(kind: Kind, field: str) -> None:
     known = [f.name for f in MEASUREMENTS[kind].fields]
+    known += SIGNAL_FIELDS if kind in DEVICE_KINDS else ()
     if field not in known:
         raise ConfigError(f"field: {kind} has no {field[:80]!r}: expected one of {', '.join(known)}")

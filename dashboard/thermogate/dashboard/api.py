@@ -55,6 +55,7 @@ class Api:
             "jobs": self.jobs,
             "gates": self.gates,
             "decisions": self.decisions,
+            "explain": self.explain,
             "export": self.export,
             "openapi.json": self.openapi,
         }
@@ -160,6 +161,14 @@ class Api:
             params.cursor(),
         )
         return polled(request, _shape(page, params), next_link(request, page.next))
+
+    async def explain(self, request: web.Request) -> web.Response:
+        """Why a target is held or is not."""
+        params = self._params(request)
+        target, span_ns = params.required("target"), params.duration("span")
+        assert span_ns is not None  # it has a default
+        given = params.time("at"), params.name("decision"), span_ns, params.text("device")
+        return as_json(await self._answers.explain(target, *given))
 
     async def export(self, request: web.Request) -> web.StreamResponse:
         """Samples as CSV, sent while they are read."""

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
-from thermogate.core.schema import INTEGER_FIELDS, MEASUREMENTS
+from thermogate.core.schema import INTEGER_FIELDS, MEASUREMENTS, SAMPLED_KINDS
 from thermogate.core.wire import Point
 from thermogate.dashboard.times import format_time
 
@@ -16,7 +16,7 @@ def columns(measurements: Iterable[str]) -> tuple[str, ...]:
 
 async def csv(chunks: AsyncIterator[list[Point]], *, agent: bool) -> AsyncGenerator[str, None]:
     """CSV in pieces of whole lines. The header comes with the first samples, or alone without any."""
-    kinds = tuple(kind for kind in MEASUREMENTS if agent or kind != "agent")
+    kinds = tuple(kind for kind in SAMPLED_KINDS if agent or kind != "agent")
     fields = columns(kinds)
     head = ",".join((*IDENTITY, *fields)) + "\n"
     async for chunk in chunks:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from thermogate.core.clock import NS
 from thermogate.core.decision import GateDecision
 from thermogate.core.model import DeviceInfo, Status
 from thermogate.core.query import Device
@@ -13,6 +14,9 @@ from thermogate.dashboard import fleet
 from thermogate.dashboard.fleet import FleetRow
 from thermogate.dashboard.judge import Seen, forgotten, silence_of
 from thermogate.dashboard.settings import DashboardSettings
+
+SIGNAL_FRESH_NS = 30 * NS
+"""A signal of a device that samples is of now for as long: three of the messages that bring it."""
 
 
 class Live(msgspec.Struct, frozen=True):
@@ -52,6 +56,7 @@ def present(
         (s.node, d.kind, d.device): d for s in statuses for d in s.devices
     }
     awake = {(row.node, row.kind, row.device) for row in rows if row.live}
+    named = {(row.node, f"{row.kind}{row.device}") for row in rows if row.live}
     live: dict[str, dict[tuple[str, str, str], Live]] = {kind: {} for kind in MEASUREMENTS}
     heard: dict[str, int] = {}
     for point in latest:
@@ -59,6 +64,10 @@ def present(
         if point.measurement not in live:
             continue
         key = (point.node, point.measurement, point.device)
+        if point.measurement == "signal":
+            if (point.node, point.device) in named and now_ns - point.time_ns <= SIGNAL_FRESH_NS:
+                live["signal"][key] = Live(point, None)
+            continue
         of_node = point.measurement not in DEVICE_KINDS
         if key in awake or (of_node and _is_awake(point, nodes.get(point.node), now_ns, settings)):
             live[point.measurement][key] = Live(point, infos.get(key))  # one, whatever a store answers

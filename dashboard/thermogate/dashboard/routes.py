@@ -11,6 +11,7 @@ from thermogate.core.decision import GateDecision
 from thermogate.core.model import Event, Status
 from thermogate.core.query import Ranked, Reduction, Series
 from thermogate.dashboard.answers import Info
+from thermogate.dashboard.explain import Explanation
 from thermogate.dashboard.fleet import FleetRow
 from thermogate.dashboard.jobs import JobAnswer
 from thermogate.dashboard.judge import DeviceState
@@ -168,6 +169,20 @@ _ROUTES = (
         ),
         paged=True,
         tagged=True,
+    ),
+    Route(
+        path="explain",
+        what="Why a target is held or is not: its decision, signals, what was decided before, what was done.",
+        answer=Explanation,
+        parameters=(
+            Parameter("target", "text", 'KIND/NAME, such as "node/n17".', required=True),
+            Parameter("at", "time", "As it was at this time.", "now"),
+            Parameter(
+                "decision", "name", "As it was just after the decision with this id; `at` is not looked at."
+            ),
+            Parameter("span", "duration", "How long before it the series begin.", "30m"),
+            Parameter("device", "text", 'With the series of this device of the node only, such as "gpu0".'),
+        ),
     ),
     Route(
         path="export",

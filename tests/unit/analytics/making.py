@@ -1,14 +1,23 @@
 """Samples, events and whole traces for the tests of the gate."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from thermogate.analytics.config import ThermalSettings
+import msgspec
+from msgspec.structs import replace
+
+from thermogate.analytics.config import (
+    ConsistencySettings,
+    CoolingSettings,
+    HardwareSettings,
+    ThermalSettings,
+)
 from thermogate.analytics.history import History, describe, observe_event, observe_points
-from thermogate.analytics.policies import thermal
-from thermogate.analytics.policies.base import Verdict
+from thermogate.analytics.policies import consistency, cooling, hardware, thermal
+from thermogate.analytics.policies.base import Peers, Verdict
 from thermogate.core.clock import NS
 from thermogate.core.decision import State
-from thermogate.core.model import Event, EventKind, Status
+from thermogate.core.model import DeviceInfo, Event, EventKind, Status
 from thermogate.core.wire import Point
 
 NODE = "n17"
@@ -28,7 +37,7 @@ def point(second: float, *, device: str = "gpu0", origin: str = "", **fields: fl
     return Point(device[:3], NODE, device[3:], "", origin, present, at(second))
 
 
-def event(second: float, kind: EventKind, *, device: str = "gpu0") -> Event:
+def event(second: float, kind: EventKind, *, device: str = "gpu0", **data: float | str) -> Event:
     """An event of a device; `device` "" is the node itself."""
     return Event(
         node=NODE,
@@ -37,19 +46,44 @@ def event(second: float, kind: EventKind, *, device: str = "gpu0") -> Event:
         text="",
         device_kind="gpu" if device else "",
         device=device[3:],
+        data=data,
     )
+
+
+def inventory(*uuids: str, model: str = "x", rated_power_w: float | None = None) -> Status:
+    """A node that lists GPUs of these UUIDs as gpu0, gpu1, ...; "" is a number that no GPU has."""
+    devices = tuple(
+        DeviceInfo(kind="gpu", device=str(n), model=model, uuid=uuid, rated_power_w=rated_power_w)
+        for n, uuid in enumerate(uuids)
+        if uuid
+    )
+    return Status(node=NODE, online=True, time_ns=1, devices=devices)
 
 
 Heard = Point | Event | Status
 
 
+_SETTINGS: dict[str, type[Any]] = {
+    "thermal": ThermalSettings,
+    "hardware": HardwareSettings,
+    "cooling": CoolingSettings,
+    "consistency": ConsistencySettings,
+}
+
+
 class Watched:
-    """One node under the thermal policy alone: takes what it is given, keeps every verdict."""
+    """One node under one policy alone, the thermal one here: takes what it is given, keeps every verdict.
+
+    Every tenth state goes through JSON and must come back the same, as in the audit log.
+    """
+
+    policy: Any = thermal
 
     def __init__(self, **settings: float) -> None:
-        self.params = ThermalSettings(**settings)  # type: ignore[arg-type]
+        self.params = _SETTINGS[self.policy.NAME](**settings)
         self.history = History()
-        self.state = thermal.initial()
+        self.peers: dict[str, Peers] = {}
+        self.state = self.policy.initial()
         self.verdicts: list[tuple[float, Verdict]] = []
 
     def hear(self, *heard: Heard | Sequence[Point]) -> Verdict:
@@ -66,7 +100,11 @@ class Watched:
                 if new is None:
                     continue
                 seen = new
-            self.state, verdict = thermal.step(self.params, self.state, seen)
+            seen = replace(seen, peers=self.peers) if self.peers else seen
+            if len(self.verdicts) % 10 == 0:
+                before, self.state = self.state, through_json(self.state)
+                assert self.state == before
+            self.state, verdict = self.policy.step(self.params, self.state, seen)
             self.verdicts.append(((seen.now_ns - START_NS) / NS, verdict))
         return self.verdicts[-1][1]
 
@@ -82,6 +120,29 @@ class Watched:
     def verdict_at(self, second: float) -> Verdict:
         """The verdict of the observation at `second`."""
         return next(verdict for when, verdict in self.verdicts if when == second)
+
+
+class WatchedHardware(Watched):
+    """One node under the hardware policy."""
+
+    policy = hardware
+
+
+class WatchedCooling(Watched):
+    """One node under the cooling policy."""
+
+    policy = cooling
+
+
+class WatchedConsistency(Watched):
+    """One node under the consistency policy."""
+
+    policy = consistency
+
+
+def through_json(struct: Any) -> Any:
+    """The same, written and read again."""
+    return msgspec.json.decode(msgspec.json.encode(struct), type=type(struct))
 
 
 def trace(temps: Iterable[float], *, start: float = 0, **fields: float | None) -> list[Point]:

@@ -1,19 +1,37 @@
+import msgspec
 import pytest
 
 from thermogate.analytics.config import AnalyticsSettings
+from thermogate.analytics.policies.registry import GROUP_POLICIES, JOB_POLICIES, NODE_POLICIES
 from thermogate.core.config import load
 from thermogate.core.errors import ConfigError
 
 
-def test_a_gate_is_in_shadow_unless_told_otherwise():
-    assert AnalyticsSettings().gate.mode == "shadow"
-    assert load(AnalyticsSettings, sets=["gate.mode=enforce"]).gate.mode == "enforce"
+def test_no_policy_is_enforced_unless_told_so_and_every_policy_has_a_mode_and_settings():
+    settings = AnalyticsSettings()
+    names = {policy.NAME for policy in (*NODE_POLICIES, *JOB_POLICIES, *GROUP_POLICIES)}
+    assert names == set(settings.modes.__struct_fields__)
+    assert "enforce" not in msgspec.structs.astuple(settings.modes)
+    assert all(hasattr(settings, name) for name in names)
+    assert load(AnalyticsSettings, sets=["modes.thermal=enforce"]).modes.thermal == "enforce"
+
+
+def test_groups_are_read_from_a_file_and_two_of_one_name_or_a_cap_over_shards_are_refused(tmp_path):
+    file = tmp_path / "gate.toml"
+    file.write_text('[[groups]]\nname = "rack1"\nnodes = ["n1*"]\npower_cap_w = 40000\n')
+    (group,) = load(AnalyticsSettings, file=file).groups
+    assert (group.name, group.nodes, group.power_cap_w) == ("rack1", ("n1*",), 40_000)
+    with pytest.raises(ConfigError, match="power cap"):
+        load(AnalyticsSettings, file=file, sets=['shard="0/2"'])
+    file.write_text('[[groups]]\nname = "a"\nnodes = []\n[[groups]]\nname = "a"\nnodes = []\n')
+    with pytest.raises(ConfigError, match="two groups are called a"):
+        load(AnalyticsSettings, file=file)
 
 
 @pytest.mark.parametrize(
     ("item", "said"),
     [
-        ("gate.mode=act", "gate.mode"),
+        ("modes.thermal=act", "modes.thermal"),
         ("gate.ttl_s=0", "gate.ttl_s"),
         ("gate.dwell_s=1000", "dwell_s 1000 is longer than"),
         ("thermal.heat_near_c=-1", "thermal.heat_near_c"),

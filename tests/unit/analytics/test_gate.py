@@ -5,9 +5,10 @@ import pytest
 
 from tests.unit.analytics.making import NODE, START_NS, at
 from thermogate.analytics import gate
-from thermogate.analytics.config import GateSettings, ThermalSettings
-from thermogate.analytics.gate import GateState
-from thermogate.analytics.policies.base import Observation, Verdict
+from thermogate.analytics.combine import Ruling
+from thermogate.analytics.config import GateSettings
+from thermogate.analytics.gate import About, GateState
+from thermogate.analytics.policies.base import Verdict
 from thermogate.core.decision import Cjp, State
 
 NEW = GateState()
@@ -26,19 +27,12 @@ class Spoken:
         self.state = state
         self.said = []
 
-    def hear(self, second, verdict, **seen):
-        if not gate.due(self.settings, self.state, verdict, at(second)):
+    def hear(self, second, verdict, *, mode="shadow", policy="thermal", origin=None):
+        ruling = Ruling(verdict, policy, 1, mode)
+        if not gate.due(self.settings, self.state, ruling, at(second)):
             return None
-        self.state, decision = gate.issue(
-            self.settings,
-            self.state,
-            verdict,
-            Observation(target=NODE, now_ns=at(second), **seen),
-            at(second),
-            policy="thermal",
-            policy_version=1,
-            inputs="ab",
-        )
+        about = About("node", NODE, origin)
+        self.state, decision = gate.issue(self.settings, self.state, about, ruling, at(second), "ab")
         self.said.append((second, decision.state, decision.pace))
         return decision
 
@@ -119,9 +113,9 @@ def test_a_run_is_not_renewed():
 def test_switching_to_enforce_says_a_standing_hold_again():
     shadow = Spoken()
     before = shadow.hear(0, HOLD)
-    enforce = Spoken(GateSettings(mode="enforce"), gate.recover(before, at(10)))
-    assert enforce.hear(30, HOLD) is None
-    assert enforce.hear(60, HOLD).mode == "enforce"
+    enforce = Spoken(state=gate.recover(before, at(10)))
+    assert enforce.hear(30, HOLD, mode="enforce") is None
+    assert enforce.hear(60, HOLD, mode="enforce").mode == "enforce"
 
 
 def test_after_a_restart_the_retained_decision_goes_on():
@@ -159,21 +153,45 @@ def test_the_id_is_made_of_what_is_decided():
     assert Spoken().hear(0, HOLD).id != Spoken().hear(1, HOLD).id
 
 
-def test_the_digest_is_of_everything_the_verdict_came_from():
-    seen = Observation(target=NODE, now_ns=1)
-    args = ("thermal", 1, ThermalSettings(), {"b": 1, "a": 2}, seen)
-    same = ("thermal", 1, ThermalSettings(), {"a": 2, "b": 1}, seen)
-    others = [
-        ("other", *args[1:]),
-        ("thermal", 2, *args[2:]),
-        (*args[:2], ThermalSettings(heat_near_c=6.0), *args[3:]),
-        (*args[:3], {"a": 3}, seen),
-        (*args[:4], Observation(target=NODE, now_ns=2)),
-    ]
-    digests = [gate.digest(*inputs) for inputs in (args, *others)]
-    assert gate.digest(*same) == digests[0]
-    assert len(set(digests)) == len(digests)
-    assert all(len(digest) == 32 for digest in digests)
+def test_a_pace_below_full_power_is_renewed_and_taken_back():
+    slower = msgspec.structs.replace(RUN, pace=0.8)
+    spoken = Spoken()
+    for second in range(200):
+        spoken.hear(second, slower if second < 130 else RUN)
+    assert spoken.said == [(0, "RUN", 0.8), (60, "RUN", 0.8), (120, "RUN", 0.8), (130, "RUN", 1.0)]
+
+
+def test_an_operator_waits_for_no_dwell_and_neither_does_taking_it_back():
+    spoken = Spoken()
+    spoken.hear(0, HOLD)
+    assert spoken.hear(1, RUN, policy="operator", mode="enforce").state == "RUN"
+    assert spoken.hear(2, HOLD, policy="operator", mode="enforce").state == "HOLD"
+    assert spoken.hear(3, RUN).state == "RUN"
+
+
+def test_a_target_that_is_let_go_too_often_has_to_stay_for_the_rest_of_the_hour():
+    spoken, settings = Spoken(), GateSettings(eased_most_count=2)
+    for second in range(0, 480, 120):
+        spoken.hear(second, HOLD)
+        spoken.hear(second + 60, RUN)
+    kept = gate.kept(settings, msgspec.structs.replace(spoken.state, last=Spoken().hear(480, HOLD)), at(480))
+    assert (kept.state, kept.count, kept.until_ns) == ("HOLD", 2, at(300 + 3600))
+    assert gate.kept(settings, spoken.state, at(60 + 2 * 3600)) is None
+
+
+def test_what_is_held_is_what_a_scheduler_that_obeys_holds():
+    spoken = Spoken()
+    spoken.hear(0, HOLD)
+    assert not gate.is_held(spoken.state, at(0))
+    spoken.hear(60, HOLD, mode="enforce")
+    assert gate.is_held(spoken.state, at(60))
+    sync = Verdict(State.SYNC, 1.0, "who knows", (), Cjp("", "", ""))
+    spoken.hear(120, sync, mode="enforce")
+    assert gate.is_held(spoken.state, at(239))
+    assert not gate.is_held(spoken.state, at(240))
+    fresh = Spoken()
+    fresh.hear(0, sync, mode="enforce")
+    assert not gate.is_held(fresh.state, at(1))
 
 
 def test_a_dwell_that_outlives_a_decision_is_refused():

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from thermogate.analytics.config import AnalyticsSettings
 from thermogate.analytics.shard import Shard
-from thermogate.analytics.subscriber import TOPICS
+from thermogate.analytics.subscriber import PARTS, TOPICS
 from thermogate.core import config
 from thermogate.core.errors import ConfigError
 
@@ -36,7 +36,7 @@ def test_a_gate_alone_asks_for_everything_at_once_and_for_nothing_more():
 def test_a_shard_asks_for_what_its_own_nodes_measure_once_it_knows_of_them():
     shards = [Shard(index, 2) for index in (0, 1)]
     for shard in shards:
-        assert shard.topics() == ("thermogate/v1/node/+/status", "thermogate/v1/gate/node/+")
+        assert shard.topics() == PARTS
     asked = [shard.topics_of(["n1", "n2", "n1"]) for shard in shards]
     assert asked == [
         ("thermogate/v1/node/n2/telemetry", "thermogate/v1/node/n2/event"),

@@ -4,9 +4,10 @@ from tests.unit.analytics.making import NODE, START_NS, event
 from thermogate.analytics.subscriber import TOPICS, Telemetry, understand
 from thermogate.core.decision import Cjp, GateDecision, State
 from thermogate.core.errors import WireError
+from thermogate.core.gate_messages import Override
 from thermogate.core.model import Status
 from thermogate.core.mqtt import Message
-from thermogate.core.wire import encode, format_header, format_line, gate_topic, node_topic
+from thermogate.core.wire import encode, format_header, format_line, gate_topic, node_topic, override_topic
 
 DECISION = GateDecision(
     id="0",
@@ -33,13 +34,33 @@ def message(topic, payload):
     return Message(topic, payload, False, 1, 1, 1)
 
 
-def test_it_listens_to_nodes_and_to_its_own_decisions():
-    assert TOPICS == (
+def test_it_listens_to_nodes_to_operators_and_to_its_own_decisions():
+    assert set(TOPICS) == {
         "thermogate/v1/node/+/telemetry",
         "thermogate/v1/node/+/event",
         "thermogate/v1/node/+/status",
         "thermogate/v1/gate/node/+",
+        "thermogate/v1/gate/job/+",
+        "thermogate/v1/override/+/+",
+    }
+
+
+def test_an_operators_word_is_about_its_topic_and_an_empty_topic_says_nothing():
+    word = Override(
+        id="w",
+        kind="group",
+        target="rack1",
+        state=State.HOLD,
+        issued_at_ns=1,
+        from_ns=1,
+        until_ns=2,
+        why="leak",
+        by="ada",
     )
+    assert understand(message(override_topic("group", "rack1"), encode(word))) == word
+    assert understand(message(override_topic("group", "rack1"), b"")) is None
+    with pytest.raises(WireError):
+        understand(message(override_topic("group", "rack2"), encode(word)))
 
 
 def test_each_topic_is_understood_as_what_it_says():

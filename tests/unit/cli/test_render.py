@@ -34,3 +34,17 @@ def test_json_is_the_same_value_with_what_steers_a_terminal_escaped():
     text = render.json_text({"text": HOSTILE + "\U000e0041"})
     assert text.replace("\n", "").isprintable()
     assert json.loads(text) == {"text": HOSTILE + "\U000e0041"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(42, "42 s"), (180, "3 min"), (7500, "2 h 5 min"), (86_400, "24 h"), (3e5, "3 days")],
+)
+def test_spans_are_told_in_one_or_two_units(seconds, text):
+    assert render.span(seconds) == text
+
+
+def test_a_sparkline_has_a_gap_where_there_is_no_value_and_keeps_within_its_bounds():
+    assert render.sparkline([0.0, None, 5.0, 10.0, 99.0, -1.0], 0.0, 10.0) == "▁ ▅██▁"
+    assert render.sparkline([3.0, 3.0], 3.0, 3.0) == "▁▁"
+    assert render.sparkline([], 0.0, 1.0) == ""

@@ -12,12 +12,14 @@ from thermogate.core.clock import SystemClock
 from thermogate.core.mqtt import MqttSettings
 
 TELEMETRY, EVENT = "thermogate/v1/node/+/telemetry", "thermogate/v1/node/+/event"
-RETAINED = ("thermogate/v1/node/+/status", "thermogate/v1/gate/+/+")
+SIGNAL = "thermogate/v1/signal/node/+"
+FOR_ALL = ("thermogate/v1/node/+/status", "thermogate/v1/gate/+/+", "thermogate/v1/applied/+/+")
 
 
-def test_members_of_a_group_share_what_nodes_write_at_a_rate_and_all_get_what_is_retained() -> None:
-    assert subscriptions("") == (TELEMETRY, EVENT, *RETAINED)
-    assert subscriptions("fleet") == (f"$share/fleet/{TELEMETRY}", f"$share/fleet/{EVENT}", *RETAINED)
+def test_members_of_a_group_share_what_comes_at_a_rate_and_all_get_what_no_spool_has() -> None:
+    rated = (TELEMETRY, EVENT, SIGNAL)
+    assert subscriptions("") == (*rated, *FOR_ALL)
+    assert subscriptions("fleet") == (*(f"$share/fleet/{topic}" for topic in rated), *FOR_ALL)
 
 
 @pytest.mark.parametrize("name", ["a/b", "a+", "#", "a b"])

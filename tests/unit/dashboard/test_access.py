@@ -82,6 +82,7 @@ async def test_every_path_needs_a_token_but_the_form_and_its_files(site):
 async def test_a_token_that_reads_may_read_everything_there_is_now(site, path):
     query = "?node=n1&device=gpu0&fields=rle" if path.endswith("series") else ""
     query = "?field=rle" if path.endswith("top") else query
+    query = "?target=node/n1" if path.endswith("explain") else query
     async with site.serving(headers=site.bearer("read")) as client, client.get(path + query) as response:
         assert response.status == 200
 

@@ -34,6 +34,7 @@ ASKED = [
     "gates",
     "decisions",
     "decisions?paged=true&limit=1",
+    "explain?target=node/gpu-01",
     "openapi.json",
 ]
 
@@ -95,7 +96,7 @@ async def test_the_server_knows_the_parameters_of_the_document_and_no_other(clie
 
 @pytest.mark.parametrize("path", sorted(ROUTES))
 async def test_every_default_is_a_value_that_is_taken(client, path):
-    needed = {"node": "gpu-01", "device": "gpu0", "fields": "temp_c", "field": "temp_c"}
+    needed = {"node": "gpu-01", "device": "gpu0", "fields": "temp_c", "field": "temp_c", "target": "gpu-01"}
     given = {}
     for parameter in DOCUMENT["paths"][path]["get"]["parameters"]:
         if "default" in parameter["schema"]:

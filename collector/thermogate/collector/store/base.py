@@ -12,7 +12,7 @@ from thermogate.core.decision import GateDecision
 from thermogate.core.errors import StoreError
 from thermogate.core.model import Event, Status
 from thermogate.core.query import Query
-from thermogate.core.schema import MEASUREMENTS, Kind
+from thermogate.core.schema import MEASUREMENTS, SAMPLED_KINDS, Kind
 
 DAY_NS = 86_400_000_000_000
 
@@ -115,6 +115,6 @@ def split_device(text: str) -> tuple[Kind, str] | None:
 def matching_kinds(device: str | None) -> list[tuple[Kind, str | None]]:
     """Which measurements, and which number in each, "gpu0" or None (every device) stands for."""
     if device is None:
-        return [(cast("Kind", kind), None) for kind in sorted(MEASUREMENTS)]
+        return [(kind, None) for kind in sorted(SAMPLED_KINDS)]
     found = split_device(device)
     return [] if found is None else [found]

@@ -10,11 +10,13 @@ from thermogate.collector.store.base import DAY_NS
 from thermogate.collector.store.victoria_http import VictoriaHttp
 from thermogate.collector.store.victoria_text import MS, one_of, points, selector
 from thermogate.core.clock import NS, Clock
-from thermogate.core.schema import MEASUREMENTS
+from thermogate.core.schema import MEASUREMENTS, SIGNAL_FIELDS
 from thermogate.core.wire import Point, parse_points
 
 _SILENT_NS = 10 * NS
 """A device of which this collector has heard nothing for this long is asked for on the server."""
+_SILENT_SIGNALS_NS = 60 * NS
+"""The same of signals, which are told every 10 s, not every second."""
 _REFRESH_S = 10.0
 _MARGIN_MS = 120_000
 """Asked for again: a sample comes up to two minutes after its stamp, but for a backlog."""
@@ -28,6 +30,7 @@ _PROBES: Mapping[str, tuple[str, ...]] = {
     "cpu": ("temp_c", "power_w", "util_ratio"),
     "node": ("mem_available_bytes", "power_w"),
     "agent": ("ticks_count", "cpu_s"),
+    "signal": SIGNAL_FIELDS,
 }
 """Fields that tell when a device was last heard, at a tenth of the cost of all; one of them is in nearly
 every sample. Devices that have none, and few nodes at a time, are asked for by all their fields."""
@@ -122,8 +125,9 @@ class NewestSamples:
                 await self._ask(kind, silent[first : first + most], now_ms - hours * _HOUR_MS, now_ms)
 
     async def _refresh(self, since_ms: int, now_ms: int) -> None:
-        silent_ns = self._clock.utc_ns() - _SILENT_NS
+        now_ns = self._clock.utc_ns()
         for kind in MEASUREMENTS:
+            silent_ns = now_ns - (_SILENT_SIGNALS_NS if kind == "signal" else _SILENT_NS)
             nodes = {node for (k, node, _), one in self._newest.items() if k == kind and one[0] < silent_ns}
             if nodes:
                 await self._ask(kind, nodes, since_ms, now_ms)

@@ -66,7 +66,7 @@ function drawFleet(changed = null) {
 function drawLists() {
   const held = decisions.inForce(nowNs()).filter((decision) => decision.state !== "RUN");
   fillTiles(fleet.rows, held);
-  drawDecisions(decisions, nowNs());
+  drawDecisions(decisions, events, nowNs());
   drawEvents(events, select);
   const collapsed = fleet.rows.filter((row) => row.state === "collapse").length;
   document.title = collapsed ? `${collapsed} in collapse – thermogate` : "thermogate";
@@ -197,7 +197,7 @@ function start() {
     followAddress();
     drawFleet();
   });
-  setInterval(() => drawDecisions(decisions, nowNs()), 1000);
+  setInterval(() => drawDecisions(decisions, events, nowNs()), 1000);
   link = new Link(on);
   $("logout").addEventListener("click", leave);
   window.requestIdleCallback?.(() => loadPlotly().catch(() => {}));

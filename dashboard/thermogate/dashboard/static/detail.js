@@ -3,10 +3,14 @@
 import { $, el, icon, setAttr, setText } from "./dom.js";
 import { ABSENT, clock, deviceName, isNumber, keyOf, number, percent, power, span } from "./format.js";
 import { FIELDS, Steps, clear, draw } from "./charts.js";
-import { decisionItem } from "./lists.js";
+import { appliedItem, decisionItem, spellItem } from "./lists.js";
 import { ask } from "./link.js";
+import { drawSignals } from "./signals.js";
 
 const NS = 1e9;
+/** How often it is asked why: signals come every 10 s. */
+const EXPLAIN_MS = 10000;
+const MOST_PARTS = 5;
 
 /** [seconds, label, step in seconds]: a step gives 300 to 400 points. */
 export const RANGES = [[300, "5 min", 1], [900, "15 min", 3], [3600, "1 h", 10], [21600, "6 h", 60]];
@@ -19,6 +23,7 @@ export class Detail {
     this.steps = new Steps();
     this.asked = 0;
     this.busy = false;
+    this.explained = { key: null, id: null, atMs: 0 };
     $("detail-close").append(icon("close"));
   }
 
@@ -37,6 +42,7 @@ export class Detail {
 
   close() {
     this.row = null;
+    this.explained = { key: null, id: null, atMs: 0 };
     this.asked += 1;
     $("detail").hidden = true;
     clear($("chart"));
@@ -122,6 +128,24 @@ export class Detail {
     $("detail-state").replaceChildren(icon(row.state), el("strong", {}, row.state), row.text ? ` ${row.text}` : "");
     $("detail-now").replaceChildren(...values(row, nowNs, this.steps.lastNs).map(([label, value, unit, hint]) => el("div", {}, el("dt", {}, label), el("dd", {}, el("span", { className: "now-value" }, value), unit ? el("small", {}, unit) : null, hint ? el("span", { className: "hint" }, hint) : null))));
     this.gate(nowNs);
+    this.explain();
+  }
+
+  /** Why the node is held or is not, and the signals of the device: when the gate changes, and now and then. */
+  async explain() {
+    const { row, key } = this;
+    const id = row.gate?.id ?? "";
+    const now = performance.now();
+    const other = this.explained.key !== key;
+    if (!other && this.explained.id === id && now - this.explained.atMs < EXPLAIN_MS) return;
+    this.explained = { key, id, atMs: now };
+    if (other) for (const part of PARTS) $(part).hidden = true;
+    try {
+      const answer = await ask("explain", { target: `node/${row.node}`, device: row.kind + row.device });
+      if (this.key === key) show(answer, row);
+    } catch {
+      // the charts above say that the store does not answer
+    }
   }
 
   gate(nowNs) {
@@ -129,11 +153,26 @@ export class Detail {
     const root = $("detail-gate");
     const id = gate?.id ?? "";
     if (root.dataset.id !== id) {
+      const open = new Set([...root.querySelectorAll("details[open]")].map((details) => details.dataset.id));
       root.dataset.id = id;
-      root.replaceChildren(...(gate ? [el("h3", {}, "Gate of this node"), decisionItem(gate, true, new Set(), "div")] : []));
+      root.replaceChildren(...(gate ? [el("h3", {}, "Gate of this node"), decisionItem(gate, true, open, "div")] : []));
     }
     for (const left of root.querySelectorAll("[data-expires]")) setText(left, `expires ${clock(Number(left.dataset.expires))}, in ${span((Number(left.dataset.expires) - nowNs) / NS)}`);
   }
+}
+
+const PARTS = ["detail-signals", "detail-applied", "detail-before"];
+
+function show(answer, row) {
+  $("detail-signals").hidden = !drawSignals($("signals"), answer, row.kind, row.device);
+  const older = answer.spells.filter((one) => one.decision.id !== answer.decision?.id || !answer.in_force);
+  fill("applied", answer.applied.map(appliedItem));
+  fill("before", older.map(spellItem));
+}
+
+function fill(id, items) {
+  $(`detail-${id}`).hidden = !items.length;
+  $(id).replaceChildren(...items.slice(0, MOST_PARTS));
 }
 
 const seconds = (ns) => (ns / NS).toFixed(3);

@@ -5,6 +5,7 @@ import { clock, deviceName, ms, number, percent, span, utc } from "./format.js";
 
 const MOST_PAST = 30;
 const MOST_EVENTS = 100;
+const MOST_APPLIED = 2;
 /** Kept by a page that is open for weeks: what is older than the newest so many is forgotten. */
 const MOST_KEPT = 2000;
 const RANK = { REPAIR: 0, HOLD: 1, SYNC: 2, RUN: 3 };
@@ -66,17 +67,19 @@ export class Decisions {
 
 const verdict = (decision) => `${decision.state} ${decision.mode} ${decision.pace} ${decision.policy}`;
 
-/** Draw the list; the parts that were opened stay open. */
-export function drawDecisions(decisions, nowNs) {
+/** Draw the list; the parts that were opened stay open. `events` tell what schedulers did. */
+export function drawDecisions(decisions, events, nowNs) {
   const force = decisions.inForce(nowNs);
+  const done = events.applied();
+  const applied = new Map(force.map((decision) => [decision.id, (done.get(`${decision.kind} ${decision.target}`) ?? []).slice(0, MOST_APPLIED)]));
   const past = decisions.past(nowNs);
   const list = $("decisions");
   setText($("decisions-count"), force.length ? `${force.length} in force` : "");
-  const signature = [...force.map((d) => d.id), "", ...past.map((d) => d.id)].join(" ");
+  const signature = [...force.map((d) => d.id), "", ...past.map((d) => d.id), ...[...applied.values()].flat().map(eventKey)].join(" ");
   if (list.dataset.signature !== signature) {
     const open = new Set([...list.querySelectorAll("details[open]")].map((details) => details.dataset.id));
     list.dataset.signature = signature;
-    list.replaceChildren(...force.map((d) => decisionItem(d, true, open)), ...past.map((d) => decisionItem(d, false, open)));
+    list.replaceChildren(...force.map((d) => decisionItem(d, true, open, "li", applied.get(d.id))), ...past.map((d) => decisionItem(d, false, open)));
     if (!force.length && !past.length) list.append(el("li", { className: "more" }, "No decision in the last 24 hours: work runs."));
   }
   for (const left of list.querySelectorAll("[data-expires]")) setText(left, expiry(Number(left.dataset.expires), nowNs));
@@ -85,8 +88,8 @@ export function drawDecisions(decisions, nowNs) {
 const expiry = (expiresNs, nowNs) =>
   nowNs < expiresNs ? `expires ${clock(expiresNs)}, in ${span((expiresNs - nowNs) / 1e9)}` : `expired ${clock(expiresNs)}`;
 
-/** One decision, as it is shown in the list and beside a device. */
-export function decisionItem(decision, inForce, open = new Set(), tag = "li") {
+/** One decision, as it is shown in the list and beside a device, with events of what was done about it. */
+export function decisionItem(decision, inForce, open = new Set(), tag = "li", applied = []) {
   const pace = decision.state === "RUN" || decision.pace > 0 ? [el("span", { className: "pace", title: "share of full power, members or batch" }, `pace ${percent(decision.pace)} %`, meter(decision.pace))] : [];
   return el(
     tag,
@@ -96,6 +99,7 @@ export function decisionItem(decision, inForce, open = new Set(), tag = "li") {
       { className: "decision-head" },
       el("span", { className: "verdict", data: { state: decision.state } }, icon(decision.state), decision.state),
       modeTag(decision.mode),
+      decision.policy === "operator" ? el("span", { className: "tag", title: "Said by a person" }, "operator") : null,
       ...pace,
     ),
     el("p", { className: "why" }, el("span", { className: "decision-target" }, `${decision.kind} ${decision.target}`), " ", decision.why),
@@ -105,8 +109,37 @@ export function decisionItem(decision, inForce, open = new Set(), tag = "li") {
       el("span", { title: utc(decision.issued_at_ns) }, `issued ${clock(decision.issued_at_ns)}`),
       " · ",
       inForce ? el("span", { title: utc(decision.expires_at_ns), data: { expires: decision.expires_at_ns } }) : el("span", {}, "no longer in force"),
+      ` · ${decision.policy}`,
     ),
-    reasons(decision, open.has(decision.id)),
+    inForce && decision.state !== "RUN" && decision.cjp.path ? el("p", { className: "release" }, el("span", { className: "release-name" }, "Release:"), " ", decision.cjp.path) : null,
+    applied.length ? el("ul", { className: "applied-list" }, ...applied.map(appliedItem)) : null,
+    reasons(decision, open, inForce ? `${decision.kind} ${decision.target}` : decision.id),
+  );
+}
+
+/** What a scheduler says that it did. */
+export function appliedItem(event) {
+  const { scheduler, host, outcome, actions } = event.data ?? {};
+  return el(
+    "li",
+    { className: "applied", title: actions ?? "", data: { outcome: outcome ?? "" } },
+    el("time", { title: utc(event.time_ns) }, clock(event.time_ns)),
+    el("span", { className: "applied-who" }, `${scheduler} on ${host}`),
+    el("span", { className: "applied-outcome" }, outcome ?? ""),
+    el("span", { className: "applied-text" }, event.text),
+  );
+}
+
+/** What was in force for a time, of an answer of /api/v1/explain. */
+export function spellItem({ decision, began_ns: beganNs, ended_ns: endedNs }) {
+  return el(
+    "li",
+    { className: "spell decision", data: { state: decision.state, force: "false" } },
+    el("time", { title: utc(beganNs) }, clock(beganNs)),
+    el("span", { className: "spell-state" }, `${decision.state}, pace ${percent(decision.pace)} %`),
+    decision.mode === "shadow" ? modeTag("shadow") : null,
+    el("span", {}, `for ${span((endedNs - beganNs) / 1e9)}, by ${decision.policy}`),
+    el("span", { className: "spell-why" }, decision.why),
   );
 }
 
@@ -121,28 +154,38 @@ function meter(share) {
   return bar;
 }
 
-function reasons(decision, open) {
-  const { cjp, because = [] } = decision;
+/** `key` names them while they are renewed, so that what is open stays so; `open` has keys. */
+function reasons(decision, open, key) {
+  const { cjp, because = [], others = [] } = decision;
   const rows = because.map((reason) =>
     el(
       "tr",
       {},
       el("td", {}, `${reason.metric}${reason.device ? ` (${reason.device})` : ""}`),
-      el("td", {}, `${round(reason.value)} ${reason.unit ?? ""}`),
-      el("td", {}, `${round(reason.threshold)} ${reason.unit ?? ""}`),
+      el("td", {}, `${round(reason.value)} ${unitOf(reason)}`),
+      el("td", {}, `${round(reason.threshold)} ${unitOf(reason)}`),
       el("td", {}, reason.window_s ? span(reason.window_s) : ""),
     ),
   );
   const head = el("tr", {}, ...["metric", "value", "threshold", "window"].map((name) => el("th", { scope: "col" }, name)));
-  const facts = [["Conflict", cjp.conflict], ["Justify", cjp.justify], ["Path", cjp.path], ["Policy", `${decision.policy} version ${decision.policy_version}`], ["Id", decision.id]];
+  const signed = decision.signature ? `by key ${decision.issuer}` : "no";
+  const facts = [["Conflict", cjp.conflict], ["Justify", cjp.justify], ["Path", cjp.path], ["Policy", `${decision.policy} version ${decision.policy_version}`], ["Signed", signed], ["Id", decision.id]];
   return el(
     "details",
-    { open, data: { id: decision.id } },
-    el("summary", {}, "Conflict, justification and path to release"),
+    { open: open.has(key), data: { id: key } },
+    el("summary", {}, `Conflict, justification and path to release${others.length ? `; ${others.length} other ${others.length === 1 ? "policy" : "policies"}` : ""}`),
     el("dl", { className: "cjp" }, ...facts.flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, text)])),
     rows.length ? el("table", { className: "because" }, el("thead", {}, head), el("tbody", {}, ...rows)) : null,
+    others.length ? el("ul", { className: "others" }, ...others.map(otherItem)) : null,
   );
 }
+
+const UNITS = { degC: "°C", 1: "", ratio: "" };
+const unitOf = (reason) => UNITS[reason.unit] ?? reason.unit ?? "";
+
+/** What a policy that did not decide says of the same target. */
+const otherItem = (other) =>
+  el("li", { className: "decision", data: { state: other.state } }, el("span", { className: "other-policy" }, other.policy), " ", el("span", { className: "spell-state" }, `${other.state}, pace ${percent(other.pace)} %`), " ", modeTag(other.mode), " ", other.why);
 
 const round = (value) => number(value, Math.abs(value) < 10 ? 2 : 1);
 
@@ -166,11 +209,18 @@ export class Events {
     const mine = (event) => !row || (event.node === row.node && (!event.device_kind || (event.device_kind === row.kind && event.device === row.device)));
     return [...this.byKey.values()].filter(mine).sort((a, b) => b.time_ns - a.time_ns);
   }
+
+  /** What schedulers did, by target, newest first. */
+  applied() {
+    const done = [...this.byKey.values()].filter((event) => event.event === "gate_applied" && event.data);
+    return Map.groupBy(done.sort((a, b) => b.time_ns - a.time_ns), ({ data }) => `${data.kind} ${data.target}`);
+  }
 }
 
 const eventKey = (event) => [event.node, event.device_kind ?? "", event.device ?? "", event.event, event.time_ns].join(" ");
 
-const GOOD = new Set(["collapse_ended", "gpu_back", "driver_back", "source_back"]);
+const GOOD = new Set(["collapse_ended", "gpu_back", "driver_back", "source_back", "gate_applied"]);
+const isGood = (event) => GOOD.has(event.event) && event.data?.outcome !== "failed";
 
 export function drawEvents(events, onSelect) {
   const list = $("events");
@@ -187,7 +237,7 @@ function eventItem(event, onSelect) {
   const open = () => onSelect({ node: event.node, kind: event.device_kind, device: event.device });
   return el(
     "li",
-    { className: "event", data: { event: event.event, good: GOOD.has(event.event) } },
+    { className: "event", data: { event: event.event, good: isGood(event) } },
     el("time", { dateTime: new Date(ms(event.time_ns)).toISOString(), title: utc(event.time_ns) }, clock(event.time_ns)),
     el("span", { className: "event-kind" }, event.event.replaceAll("_", " ")),
     event.device_kind ? el("button", { type: "button", className: "event-device", onclick: open }, name) : el("span", { className: "event-device" }, name),

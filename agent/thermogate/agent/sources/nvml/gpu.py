@@ -164,7 +164,11 @@ class GpuProbe:
         ask = self._calls.ask
         name = ask("nvmlDeviceGetName", pynvml.nvmlDeviceGetName, handle) or ""
         bus = ask("nvmlDeviceGetPciInfo", pynvml.nvmlDeviceGetPciInfo, handle)
-        limit_mw = ask("nvmlDeviceGetEnforcedPowerLimit", pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+        # The default, not what is enforced: a power cap at the start must not pass for full power.
+        call = "nvmlDeviceGetPowerManagementDefaultLimit"
+        limit_mw = ask(call, getattr(pynvml, call), handle)
+        if limit_mw is None:
+            limit_mw = ask("nvmlDeviceGetEnforcedPowerLimit", pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)
         return DeviceInfo(
             kind="gpu",
             device=self.info.device,

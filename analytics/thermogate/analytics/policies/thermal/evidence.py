@@ -5,6 +5,8 @@ from statistics import median
 import msgspec
 
 from thermogate.analytics.config import ThermalSettings
+from thermogate.analytics.policies import sane
+from thermogate.analytics.policies.base import full_power_w
 from thermogate.core.clock import NS
 from thermogate.core.model import DeviceInfo
 from thermogate.core.wire import Point
@@ -19,11 +21,15 @@ _TIME_MAX_S = 600.0
 
 
 class Reading(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One temperature, and whether the device was under load."""
+    """One temperature, whether the device was under load, and whether it slowed itself down for heat.
+
+    `slowed` is None where the device does not tell.
+    """
 
     time_ns: int
     temp_c: float
     loaded: bool
+    slowed: bool | None = None
 
 
 class Device(msgspec.Struct, frozen=True):
@@ -61,9 +67,9 @@ class Heat(msgspec.Struct, frozen=True):
 def take(params: ThermalSettings, device: Device, point: Point, info: DeviceInfo | None) -> Device:
     """The device after a sample. What the sample says goes before what the inventory (`info`) says."""
     fields = point.fields
-    limit_c = fields.get("temp_limit_c", info.temp_limit_c if info else None)
+    limit_c = sane.temperature(fields.get("temp_limit_c", info.temp_limit_c if info else None))
     power_ratio = _power_ratio(point, info)
-    reading = _reading(params, point, power_ratio)
+    reading = _reading(params, point, power_ratio, limit_c)
     flag = fields.get("collapse")
     return Device(
         seen_ns=point.time_ns,
@@ -104,6 +110,13 @@ def margin_c(device: Device) -> float | None:
     return device.limit_c - device.readings[-1].temp_c
 
 
+def slowed_ratio(params: ThermalSettings, device: Device) -> float | None:
+    """In which share of the window the device slowed itself down for heat; None when that is not known."""
+    if not device.readings or device.readings[-1].slowed is None or not _is_enough(params, device):
+        return None
+    return sum(reading.slowed is True for reading in device.readings) / len(device.readings)
+
+
 def collapses(params: ThermalSettings, device: Device) -> int:
     """How many collapses began within the window that ends at the newest sample."""
     oldest_ns = device.seen_ns - int(params.collapse_window_s * NS)
@@ -111,18 +124,40 @@ def collapses(params: ThermalSettings, device: Device) -> int:
 
 
 def _power_ratio(point: Point, info: DeviceInfo | None) -> float | None:
-    power_w = point.fields.get("power_w")
-    rated_w = point.fields.get("power_limit_w", info.rated_power_w if info else None)
+    power_w = sane.power(point.fields.get("power_w"))
+    rated_w = sane.rated(full_power_w(point, info))
     return power_w / rated_w if power_w is not None and rated_w else None
 
 
-def _reading(params: ThermalSettings, point: Point, power_ratio: float | None) -> Reading | None:
-    """The temperature in a sample, and whether it was taken under load."""
-    temp_c = point.fields.get("temp_c")
+def _reading(
+    params: ThermalSettings, point: Point, power_ratio: float | None, limit_c: float | None
+) -> Reading | None:
+    """The temperature in a sample, and what the sample says of load and of slowing down."""
+    temp_c = sane.temperature(point.fields.get("temp_c"))
     if temp_c is None:
         return None
     is_busy = point.fields.get("util_ratio", 0.0) >= params.load_util_ratio
-    return Reading(point.time_ns, temp_c, is_busy or (power_ratio or 0.0) >= params.load_power_ratio)
+    is_loaded = is_busy or (power_ratio or 0.0) >= params.load_power_ratio
+    return Reading(point.time_ns, temp_c, is_loaded, _slowed(params, point, temp_c, limit_c))
+
+
+def _slowed(params: ThermalSettings, point: Point, temp_c: float, limit_c: float | None) -> bool | None:
+    """Whether the device slows itself down, and for heat; None when it does not tell.
+
+    A power brake is not heat. Where only `throttled` is told, it is taken for heat near the limit
+    alone. Far below the limit with cool memory it is a contradiction, which the consistency policy tells.
+    """
+    fields = point.fields
+    by_hardware, by_driver = fields.get("clock_event_hw_thermal"), fields.get("clock_event_sw_thermal")
+    if by_hardware is None and by_driver is None:
+        throttled = fields.get("throttled")
+        if throttled is None or limit_c is None:
+            return None
+        return throttled > 0 and limit_c - temp_c <= params.collapse_near_c
+    if not (by_hardware or by_driver):
+        return False
+    far = limit_c is not None and limit_c - temp_c > params.slow_near_c
+    return not far or fields.get("mem_temp_c", 0.0) >= params.slow_memory_c
 
 
 def _readings(

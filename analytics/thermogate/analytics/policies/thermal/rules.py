@@ -1,13 +1,49 @@
-"""The rules of heat and of collapse: when they fire, with which numbers, at what pace, when they are calm."""
+"""The rules of slowdown, heat and collapse: when they fire, at what pace, when they are calm."""
 
 import math
 
 from msgspec.structs import replace
 
 from thermogate.analytics.config import ThermalSettings
-from thermogate.analytics.policies.thermal.alarms import NOTHING, Alarm, Finding
-from thermogate.analytics.policies.thermal.evidence import Device, Heat, collapses, heat, margin_c
+from thermogate.analytics.policies.alarms import NOTHING, Alarm, Finding
+from thermogate.analytics.policies.thermal.evidence import (
+    Device,
+    Heat,
+    collapses,
+    heat,
+    margin_c,
+    slowed_ratio,
+)
 from thermogate.core.decision import Reason
+
+
+def judge_slowdown(
+    params: ThermalSettings, name: str, device: Device, *, watched: bool, now_ns: int
+) -> Finding:
+    """What a device says that slows itself down for heat: under load, for a share of the window.
+
+    `watched`: an alarm stands, and is to be judged also while the device runs freely.
+    """
+    if not watched and not (device.readings and device.readings[-1].slowed):
+        return NOTHING
+    slowed = slowed_ratio(params, device)
+    if slowed is None:
+        return NOTHING
+    if slowed < params.slow_share:
+        return Finding(calm=slowed == 0)
+    measured = heat(params, device)
+    if measured is not None and measured.loaded_ratio < params.load_share:
+        return Finding(calm=False)
+    reason = Reason(
+        metric="slowed_ratio",
+        value=round(slowed, 3),
+        threshold=params.slow_share,
+        unit="ratio",
+        window_s=params.heat_window_s,
+        device=name,
+    )
+    asked = pace(params, measured, device.power_ratio) if measured else params.pace_most_ratio
+    return Finding(Alarm(rule="slowdown", device=name, since_ns=now_ns, pace=asked, because=(reason,)))
 
 
 def judge_heat(params: ThermalSettings, name: str, device: Device, *, watched: bool, now_ns: int) -> Finding:
@@ -35,8 +71,8 @@ def judge_collapse(params: ThermalSettings, name: str, device: Device, *, now_ns
         return Finding(calm=not device.collapsing)
     reason = Reason(
         metric="collapse",
-        value=count,
-        threshold=params.collapse_count,
+        value=float(count),
+        threshold=float(params.collapse_count),
         window_s=params.collapse_window_s,
         device=name,
     )

@@ -1,0 +1,1 @@
+"""`thermogate run`: any program, held and released by signals."""
