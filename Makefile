@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Tests side by side: they wait for servers most of the time. A file's tests stay together.
+JOBS ?= 4
 
 .DEFAULT_GOAL := up
 .PHONY: up env trainers test check lint docs bench faults servers clean
@@ -34,7 +36,7 @@ servers: ## real servers for the tests: installs what is missing where it can
 	./tests/install_servers.sh
 
 test: env servers ## every test; ARGS for pytest
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: env
 	$(BIN)/ruff check .

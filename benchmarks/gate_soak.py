@@ -5,10 +5,10 @@
 
 Real are Mosquitto, `thermogate analytics` (a process that is killed and started again), signatures, the
 audit log and what obeys decisions (`schedulers.obey`). Simulated are the nodes (gate_fleet.py) and the
-scheduler (gate_cluster.py). Every policy is enforced. Faults: nodes that overheat, alone and a third of the
-fleet at once, lost GPUs, hung drivers, XIDs, silent nodes, kill -9 of the gate and of the broker, a
-scheduler's service that restarts, commands that fail, operators that hold and drain, and an attacker who
-publishes decisions of his own.
+scheduler (gate_cluster.py). Every policy is enforced but the power budget, as these nodes obey no pace.
+Faults: nodes that overheat, alone and a third of the fleet at once, lost GPUs, hung drivers, XIDs, silent
+nodes, kill -9 of the gate and of the broker, a scheduler service that restarts, commands that fail, operators
+that hold and drain, and an attacker who publishes decisions of his own.
 
 Watched all the time: how many nodes policies hold (never over the breaker's share), changes of state a target
 and hour, and at the end that nothing stays that the gate has set. The audit log is verified and replayed.
