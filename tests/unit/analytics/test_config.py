@@ -32,6 +32,7 @@ def test_groups_are_read_from_a_file_and_two_of_one_name_or_a_cap_over_shards_ar
     ("item", "said"),
     [
         ("modes.thermal=act", "modes.thermal"),
+        ("gate.mode=enforce", "it is analytics.modes.thermal"),
         ("gate.ttl_s=0", "gate.ttl_s"),
         ("gate.dwell_s=1000", "dwell_s 1000 is longer than"),
         ("thermal.heat_near_c=-1", "thermal.heat_near_c"),

@@ -1,6 +1,7 @@
 """What is common to the decisions of all policies: how long they hold, how they change, how many at once."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -28,6 +29,8 @@ class ModeSettings(Settings, frozen=True):
 
 class GateSettings(Settings, frozen=True):
     """What is common to the decisions of all policies."""
+
+    moved: ClassVar[Mapping[str, str]] = {"mode": "analytics.modes.thermal, and one of each other policy"}
 
     ttl_s: Positive = 120.0
     """A decision says nothing after this. A gate that is being restarted is back within it, and a
