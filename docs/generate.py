@@ -43,7 +43,7 @@ MESSAGES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "gate": (GateDecision, "What a scheduler should do with a target, why, and until when."),
     "override": (
         Override,
-        "An operator's word, which goes before every policy; an empty payload takes it back.",
+        "An operator's word, which goes before every policy; a newer one that is over takes it back.",
     ),
     "applied": (Applied, "What a scheduler did about a decision, or would have done."),
     "request": (Report, "What a training says of itself at a step: loss, gradient norm, throughput."),

@@ -12,6 +12,7 @@ from thermogate.schedulers.slurm.programs import RefusedError
 class FakeNode:
     states: set[str]
     reason: str = ""
+    in_partition: bool = True
 
 
 @dataclass
@@ -41,6 +42,8 @@ class FakeSlurm:
         match argv:
             case ("sinfo", *_):
                 return self._sinfo(options)
+            case ("scontrol", "--all", "show", "node", "--oneliner"):
+                return "".join(map(_shown, self.nodes, self.nodes.values()))
             case ("squeue", "--all", "--json"):
                 jobs = [{"job_id": job.id, "admin_comment": job.admin_comment} for job in self.jobs.values()]
                 return json.dumps({"jobs": jobs})
@@ -93,7 +96,7 @@ class FakeSlurm:
         asked = options["nodes"].split(",") if "nodes" in options else list(self.nodes)
         rows = []
         for name in asked:
-            if name in self.nodes:
+            if name in self.nodes and self.nodes[name].in_partition:
                 node = self.nodes[name]
                 rows.append((name, "+".join(sorted(node.states)).lower(), node.reason or "none"))
         return _columns(reading.node_format(), rows)
@@ -112,6 +115,11 @@ class FakeSlurm:
             for job in jobs
         ]
         return _columns(reading.job_format(), rows)
+
+
+def _shown(name, node):
+    reason = f" Reason={node.reason} [root@2026-11-21T22:22:28]" if node.reason else ""
+    return f"NodeName={name} Arch=x86_64 State={'+'.join(sorted(node.states))} Weight=1{reason}\n"
 
 
 def _columns(form, rows):

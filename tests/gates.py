@@ -35,7 +35,15 @@ async def gate(url, folder, *, past=None, disk=lambda log: log, gate=None, modes
         recorded = recent(folder / "audit", clock.utc_ns() - 3600 * NS)
         mqtt = MqttSettings(url=url, **FAST)
         service = Analytics(
-            given, mqtt, clock, key=key, trusted=trusted, audit=disk(audit), past=past, recorded=recorded
+            given,
+            mqtt,
+            clock,
+            key=key,
+            trusted=trusted,
+            audit=disk(audit),
+            past=past,
+            recorded=recorded,
+            spoken=folder / "words.json",
         )
         stop = asyncio.Event()
         task = asyncio.create_task(service.run(stop))

@@ -13,8 +13,10 @@ from thermogate.analytics.audit.records import parse
 from thermogate.analytics.config import RecallSettings
 from thermogate.analytics.inputs import recompute
 from thermogate.core.clock import NS
-from thermogate.core.decision import GateDecision
+from thermogate.core.decision import GateDecision, State
 from thermogate.core.errors import UnavailableError
+from thermogate.core.gate_messages import Override
+from thermogate.core.keyring import ensure_keys
 from thermogate.core.model import DeviceInfo, Event, Status
 from thermogate.core.mqtt import MqttClient, MqttSettings
 from thermogate.core.signing import SigningKey, TrustedKeys
@@ -25,6 +27,7 @@ from thermogate.core.wire import (
     format_line,
     gate_topic,
     node_topic,
+    override_topic,
     parse_points,
 )
 
@@ -318,3 +321,41 @@ async def test_an_old_decision_of_ours_that_somebody_has_kept_does_not_stay_on_i
             if found and found[0].seq >= newer.seq:
                 break
         assert found[0].seq >= newer.seq
+
+
+async def test_what_an_operator_holds_stays_held_though_gate_and_broker_begin_anew(tmp_path):
+    operator, port = SigningKey.generate(), free_port()
+    _, trusted = ensure_keys(tmp_path / "keys")
+    with trusted.open("a") as file:
+        file.write(f"ada {operator.public} for=override\n")
+    now_ns = time.time_ns()
+    word = Override(
+        id="w",
+        kind="node",
+        target=NODE,
+        state=State.HOLD,
+        issued_at_ns=now_ns,
+        from_ns=now_ns,
+        until_ns=now_ns + 3600 * NS,
+        why="somebody has a hand in it",
+        by="ada",
+    )
+    _, payload = operator.seal(word)
+    with mosquitto(tmp_path, port=port) as url:
+        async with bench(url) as side, gate(url, tmp_path):
+            await side.client.publish(override_topic("node", NODE), payload, retain=True)
+            first = await side.until("HOLD")
+            assert first.policy == "operator"
+    with mosquitto(tmp_path, port=port) as url:
+        async with bench(url) as side, gate(url, tmp_path) as service:
+            renewed = await side.decision()
+            while renewed.issued_at_ns < first.issued_at_ns + NS:
+                renewed = await side.decision()
+                assert (renewed.state, renewed.policy, renewed.mode) == ("HOLD", "operator", "enforce")
+            assert service.held_count == 1
+    forged = (tmp_path / "words.json").read_text().replace("a hand", "a foot")
+    (tmp_path / "words.json").write_text(forged)
+    with mosquitto(tmp_path, port=port) as url:
+        async with gate(url, tmp_path) as service:
+            await asyncio.sleep(0.5)
+            assert service.counters["refused_count"] == 1

@@ -240,6 +240,22 @@ async def test_term_without_restart_ends_with_the_programs_code_and_kill_follows
         assert await run.code() == 137
 
 
+@pytest.mark.parametrize("worker", ["exec sleep 1000", 'trap "" TERM; while :; do sleep 0.1; done'])
+@pytest.mark.parametrize("program", ["wait", 'trap "" TERM; while :; do sleep 0.1; done'])
+async def test_term_leaves_no_worker_in_a_session_of_its_own(gate, broker, tmp_path, worker, program):
+    options = ("--on-hold", "term", "--kill-after-s", "1", "--checkpoint-signal", "none")
+    script = f"echo {worker!r} > w.sh; setsid sh w.sh & echo ready; {program}"
+    async with running(broker, tmp_path, "sh", "-c", script, options=options, cwd=tmp_path) as run:
+        await run.prints("ready")
+        await run.until(
+            lambda: any("w.sh" in _command(pid) or "1000" in _command(pid) for pid in run.below())
+        )
+        below = list(run.below())
+        await gate.say(JOB, "HOLD")
+        assert await run.code() in (137, 143)
+        assert not [pid for pid in below if tree.look(pid) and "sleep 0.1" not in _command(pid)]
+
+
 async def test_with_wait_what_runs_goes_on(gate, broker, tmp_path):
     options = ("--on-hold", "wait", "--checkpoint-s", "0.1")
     async with running(broker, tmp_path, sys.executable, "-c", COUNTS, options=options) as run:
@@ -395,6 +411,35 @@ async def test_at_a_terminal_ctrl_z_stops_both_and_fg_wakes_both(gate, broker, t
         await terminal.sends("two\n", after="")
         await terminal.shows("got two")
         await terminal.shows("end=5\r")
+
+
+@pytest.mark.skipif(not hasattr(pty, "openpty"), reason="no pseudo-terminals")
+async def test_in_a_pipeline_a_pager_keeps_the_terminal(gate, broker, tmp_path):
+    pager = "sh -c 'read line; echo paged $line; read key < /dev/tty; echo key $key'"
+    terminal = Terminal(broker, tmp_path, f"sh -c 'echo one; exec sleep 10' | {pager}")
+    async with terminal:
+        await terminal.shows("paged one")
+        await terminal.sends("q\n", after="")
+        await terminal.shows("key q")
+
+
+@pytest.mark.skipif(not hasattr(pty, "openpty"), reason="no pseudo-terminals")
+async def test_in_a_pipeline_who_reads_the_terminal_gets_it_and_ctrl_z_and_ctrl_c_reach_all(
+    gate, broker, tmp_path
+):
+    program = "sh -c 'echo ready; sleep 1; read line; echo got $line; exec sleep 100'"
+    terminal = Terminal(broker, tmp_path, f"{program} | cat")
+    async with terminal:
+        await terminal.shows("ready")
+        await terminal.sends("\x1a", after="")
+        await terminal.shows("Stopped")
+        await terminal.sends("fg\n", after="")
+        await terminal.is_given_away()
+        await terminal.sends("two\n", after="")
+        await terminal.shows("got two")
+        await terminal.sends("\x03", after="")
+        await terminal.sends("echo $((40 + 2))\n", after="")
+        await terminal.shows("42\r")
 
 
 class Terminal:

@@ -243,6 +243,24 @@ async def test_an_operators_drain_is_never_touched_nor_is_a_reason_that_an_opera
             assert drained(cluster, "gpu2")
 
 
+async def test_a_drained_node_that_is_taken_out_of_its_partition_is_given_back(free, broker, tmp_path):
+    cluster = free
+    others = ",".join(node for node in cluster.nodes if node != "gpu3")
+    with obeying(cluster, broker, tmp_path) as service:
+        async with speaking(broker) as gate:
+            await gate.say("node", "gpu3", "HOLD")
+            await until(lambda: gate.outcomes("gpu3") == ["done"], "drained", logs=service.log)
+            cluster.run("scontrol", "update", "PartitionName=train", f"Nodes={others}")
+            try:
+                await asyncio.sleep(2.5)  # a resync
+                assert gate.outcomes("gpu3") == ["done"]
+                await gate.say("node", "gpu3", "RUN")
+                await until(lambda: gate.outcomes("gpu3") == ["done", "undone"], "told", logs=service.log)
+                assert not drained(cluster, "gpu3")
+            finally:
+                cluster.run("scontrol", "update", "PartitionName=train", f"Nodes={','.join(cluster.nodes)}")
+
+
 async def test_a_drain_ends_when_its_decision_expires(free, broker, tmp_path):
     cluster = free
     with obeying(cluster, broker, tmp_path) as service:

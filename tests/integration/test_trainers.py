@@ -77,6 +77,23 @@ async def test_waiting_saves_first_says_so_and_goes_on_when_released(gate, keepe
     assert saved == [True]
 
 
+async def test_a_hold_at_no_pace_is_saved_at_once_and_its_sleep_is_not_made_up_for_after_it(gate, keeper):
+    def steps(count):
+        for _ in range(count):
+            time.sleep(0.2)
+            gate.keep_pace()
+            gate.wait_if_held(saved.set)
+
+    saved = threading.Event()
+    await asyncio.to_thread(steps, 2)
+    await keeper.say(JOB, "HOLD", 0.0)
+    await until(lambda: gate.held)
+    training = asyncio.create_task(asyncio.to_thread(steps, 2))
+    await until(saved.is_set, 8.0)  # a hundredth of the time for steps would be sleeps of 10 s
+    await keeper.say(JOB, "RUN", 0.9)
+    await asyncio.wait_for(training, 8.0)
+
+
 async def test_shadow_unsigned_and_foreign_decisions_hold_nobody(gate, keeper):
     await keeper.say(JOB, "HOLD", sign=False)
     await keeper.say(JOB, "HOLD", mode="shadow")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from thermogate.analytics import baselines
+from thermogate.analytics import baselines, words
 from thermogate.analytics.config import AnalyticsSettings
 from thermogate.analytics.deciding import Decided
 from thermogate.analytics.engine import Engine, Out
@@ -43,7 +43,8 @@ class Analytics:
     """`await Analytics(...).run(stop)` until `stop` is set. Decisions stay retained until they expire.
 
     `recorded` are the decisions of the last hour, oldest first, with their payloads, from the audit log:
-    those in force go on, and are said again. `memory` is a file for what is healthy for each device.
+    those in force go on, and are said again. `memory` is a file for what is healthy for each device, `spoken`
+    one for what operators have said.
 
     `key` signs decisions; `trusted` says whose retained decisions and whose overrides count. With `past`
     what the gate knew before a restart is read from the store. What cannot be recorded in `audit` is not
@@ -62,6 +63,7 @@ class Analytics:
         past: Past | None = None,
         recorded: Sequence[tuple[GateDecision, bytes]] = (),
         memory: Path | None = None,
+        spoken: Path | None = None,
     ) -> None:
         self._settings = settings
         self._mqtt = mqtt
@@ -71,6 +73,9 @@ class Analytics:
         self._past = past
         self._recorded = recorded
         self._memory = memory
+        self._spoken = spoken
+        self._words: dict[str, tuple[Override, bytes]] = {}
+        self._words_saved = True
         self._clock = clock
         self._engine = Engine(settings, clock)
         self._shard = Shard(*settings.part)
@@ -117,6 +122,7 @@ class Analytics:
         )
         self._client = mqtt
         publisher = self._publisher = Publisher(mqtt, self._clock)
+        await self._hear_again()
         self._go_on(publisher)
         async with mqtt as client, asyncio.TaskGroup() as group:
             tasks = [
@@ -128,6 +134,36 @@ class Analytics:
             for task in tasks:
                 task.cancel()
         await self._save()
+
+    async def _hear_again(self) -> None:
+        """What operators said before a restart, if it is still signed by one who may."""
+        if self._spoken is None:
+            return
+        self._engine.learn(on=True)  # decided is once what is in force is known
+        for one in await asyncio.to_thread(words.load, self._spoken):
+            message = Message(one.topic, one.payload.encode(), True, 0, 1, 0)
+            word = self._understand(message)
+            if isinstance(word, Override) and self._is_ours(word):
+                self._engine.on_override(word, one.until_ns)
+                self._words[one.topic] = word, message.payload
+        self._engine.learn(on=False)
+
+    async def _keep_words(self) -> None:
+        """Save what operators have said when there is something new, without what is of no use any more."""
+        if self._spoken is None or self._words_saved:
+            return
+        self._words_saved = True
+        kept = [
+            words.Kept(topic, payload.decode(), self._engine.guarded_ns(word.kind, word.target))
+            for topic, (word, payload) in self._words.items()
+        ]
+        now_ns = self._clock.utc_ns()
+        kept = [one for one in kept if one.until_ns > now_ns]
+        self._words = {one.topic: self._words[one.topic] for one in kept}
+        await asyncio.to_thread(words.save, self._spoken, kept)
+
+    def _is_ours(self, word: Override) -> bool:
+        return word.kind in ("group", "fleet") or self._shard.owns(word.target)
 
     def _go_on(self, publisher: Publisher) -> None:
         """From what was decided before: how often targets were let go, and what is in force."""
@@ -150,6 +186,7 @@ class Analytics:
             nodes: list[str] = []
             for message in messages:
                 self._take(message, nodes)
+            await self._keep_words()
             await self._tell(client, publisher)
             client.ack(*messages)
             if topics := self._shard.topics_of(nodes):
@@ -188,9 +225,11 @@ class Analytics:
                     self._engine.on_status(status)
             case GateDecision() as decision if self._shard.owns(decision.target):
                 self._on_decision(decision, retained=message.retained)
-            case Override() as word:
+            case Override() as word if self._is_ours(word):
                 log.info("operator %s: %s %s %s: %s", word.by, word.state, word.kind, word.target, word.why)
-                self._engine.on_override(word)
+                if self._engine.on_override(word):
+                    self._words[message.topic] = word, message.payload
+                    self._words_saved = False
 
     def _on_decision(self, decision: GateDecision, *, retained: bool) -> None:
         """One of ours: from before a restart, or come back from the broker."""

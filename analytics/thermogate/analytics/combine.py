@@ -21,6 +21,7 @@ OPERATOR, ENGINE = "operator", "engine"
 GRAVITY = {State.RUN: 0, State.HOLD: 1, State.SYNC: 2, State.REPAIR: 3}
 STOPS = frozenset((State.HOLD, State.REPAIR))
 NOTHING = Verdict(State.RUN, 1.0, "nothing stands against running", (), Cjp("", "", ""))
+SILENCE_METRIC = "silence_s"
 _MAX_OTHERS = 8
 
 
@@ -91,7 +92,7 @@ def combine(case: Case) -> Ruling:
         return Ruling(_silent(case.silence), ENGINE, 0, "enforce", _others(case.said, None))
     ruling = _weigh(case)
     kept = case.kept
-    if kept is not None and GRAVITY[ruling.verdict.state] < GRAVITY[kept.state]:
+    if kept is not None and _stays(kept, ruling, case.said):
         return Ruling(_keep(kept, ruling.verdict), kept.policy, kept.version, kept.mode, ruling.others)
     return ruling
 
@@ -108,6 +109,16 @@ def _weigh(case: Case) -> Ruling:
     slowest = min((one.verdict for one in case.said if one.mode == chosen.mode), key=lambda one: one.pace)
     verdict = replace(chosen.verdict, pace=slowest.pace, urgent=slowest.urgent)
     return Ruling(verdict, chosen.policy, chosen.version, chosen.mode, _others(case.said, chosen))
+
+
+def _stays(kept: Kept, ruling: Ruling, said: Sequence[Said]) -> bool:
+    """Whether what stands stays: not what an operator takes back, not for a policy that is no longer
+    enforced, and what is in shadow not before what is enforced."""
+    if GRAVITY[ruling.verdict.state] >= GRAVITY[kept.state] or kept.policy == OPERATOR:
+        return False
+    if kept.mode == "shadow":
+        return ruling.mode == "shadow" or not ruling.verdict.asks
+    return kept.policy == ENGINE or any(one.policy == kept.policy and one.mode == "enforce" for one in said)
 
 
 def _choose(said: Sequence[Said], by: str) -> Said | None:
@@ -169,7 +180,9 @@ def _utc(time_ns: int) -> str:
 
 
 def _silent(silence: Silence) -> Verdict:
-    reason = Reason(metric="silence_s", value=round(silence.lasted_s, 1), threshold=silence.most_s, unit="s")
+    reason = Reason(
+        metric=SILENCE_METRIC, value=round(silence.lasted_s, 1), threshold=silence.most_s, unit="s"
+    )
     heard = f"nothing new has been heard of this node for {silence.lasted_s:.0f} s"
     if silence.over:
         why = f"{heard}: what was held is let go (after {silence.most_s:.0f} s), somebody has to look at it"

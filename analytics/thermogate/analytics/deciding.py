@@ -40,8 +40,16 @@ class Decider:
         self.decided: list[Decided] = []
 
     def decide(self, target: Target) -> None:
-        """Say what is to be said of the target now, if anything is."""
+        """Say what is to be said of the target now, if anything is.
+
+        An operator's decision of before a restart stands until it expires or the word behind it comes: before
+        that nobody knows whether it was taken back.
+        """
         now_ns = self._clock.utc_ns()
+        if target.awaits_word:
+            if gate.in_force(target.gate, now_ns) is not None:
+                return
+            target.awaits_word = False
         case = self._case(target, now_ns)
         ruling = combine(case)
         if not gate.due(self._settings, target.gate, ruling, now_ns):
@@ -70,8 +78,11 @@ class Decider:
         held = gate.is_held(target.gate, now_ns)
         last = gate.in_force(target.gate, now_ns)
         by = last.policy if last is not None else ""
+        said = tuple(target.said.values())
+        if not held and self._is_silent(target):  # or what was let go for its silence would be held again
+            said = tuple(one for one in said if one.verdict.state is State.RUN)
         return Case(
-            said=tuple(target.said.values()),
+            said=said,
             by=by,
             holding=held,
             room=self._breaker(target).room(target.name),
@@ -80,11 +91,15 @@ class Decider:
             kept=gate.kept(self._settings, target.gate, now_ns),
         )
 
-    def _silence(self, target: Target) -> Silence | None:
+    def _is_silent(self, target: Target) -> bool:
         """Of a node; the devices of a job have nodes of their own."""
         lasted_s = self._clock.steady_s() - target.heard_s
-        if isinstance(target, Job) or lasted_s <= self._settings.silent_s:
+        return not isinstance(target, Job) and lasted_s > self._settings.silent_s
+
+    def _silence(self, target: Target) -> Silence | None:
+        if not self._is_silent(target):
             return None
+        lasted_s = self._clock.steady_s() - target.heard_s
         repairs = target.gate.held_as is State.REPAIR
         most_s = self._settings.silent_repair_s if repairs else self._settings.silent_most_s
         return Silence(lasted_s, most_s, lasted_s > most_s)

@@ -12,18 +12,18 @@ from msgspec.structs import replace
 
 from thermogate.analytics import gate, signals
 from thermogate.analytics.breaker import Groups
-from thermogate.analytics.combine import STOPS
+from thermogate.analytics.combine import ENGINE, OPERATOR, STOPS, Said
 from thermogate.analytics.config import AnalyticsSettings
 from thermogate.analytics.deciding import Decided, Decider
 from thermogate.analytics.groups import PowerGroups
 from thermogate.analytics.history import describe, observe_event, observe_points
 from thermogate.analytics.jobs import Jobs, observe_job
 from thermogate.analytics.peers import FleetPeers
-from thermogate.analytics.policies.base import Observation
+from thermogate.analytics.policies.base import Observation, Verdict
 from thermogate.analytics.policies.registry import JOB_POLICIES, NODE_POLICIES
 from thermogate.analytics.targets import Job, Node, Target
 from thermogate.core.clock import Clock
-from thermogate.core.decision import GateDecision
+from thermogate.core.decision import GateDecision, Mode
 from thermogate.core.gate_messages import Override, Signals
 from thermogate.core.model import Event, Status
 from thermogate.core.wire import Point
@@ -110,18 +110,29 @@ class Engine:
         target = self._target(decision)
         if target is None or target.gate.last is not None:
             return
-        recovered = gate.recover(decision, self._clock.utc_ns())
+        recovered = gate.recover(self._settings.gate, decision, self._clock.utc_ns())
         target.gate = replace(recovered, eased_ns=target.gate.eased_ns)
         if recovered.last is not None:
             self._resume(target, decision)
             self._decider.note(target)
 
-    def on_override(self, word: Override) -> None:
-        """Take an operator's word, whose signature has been checked. One that is over takes another back."""
+    def on_override(self, word: Override, guard_ns: int = 0) -> bool:
+        """Take an operator's word, whose signature has been checked. One that is over takes another back.
+
+        False for one that is older than what is known. `guard_ns` as in `Overrides.put`.
+        """
         now_ns = self._clock.utc_ns()
-        if self._decider.words.put(word, now_ns):
+        taken = self._decider.words.put(word, now_ns, guard_ns)
+        if taken:
+            for target in self._of(word.kind, word.target):
+                target.awaits_word = False
             over = self._decider.words.drop_over(now_ns)
             self._decide_all((*self._spoken_of(), *self._ended(over)))
+        return taken
+
+    def guarded_ns(self, kind: str, target: str) -> int:
+        """As `Overrides.guarded_ns`."""
+        return self._decider.words.guarded_ns(kind, target)
 
     def on_history(self, decisions: Iterable[GateDecision]) -> None:
         """Learn from the store how often each target was let go within the last hour, oldest first."""
@@ -158,7 +169,7 @@ class Engine:
         self._peers.refresh(self._nodes.values(), self._clock.steady_s())
         self._tick_jobs()
         self._decide_all(self._power.tick(self._nodes, self._clock.utc_ns()))
-        held = [self._nodes[name] for name in self.held]
+        held = [self._nodes[name] for name in sorted(self.held)]
         self._decide_all(held)
         for node in held:
             self._decider.note(node)
@@ -208,16 +219,18 @@ class Engine:
 
     def _step(self, node: Node, observation: Observation) -> None:
         node.origin = observation.origin
+        node.said.pop(ENGINE, None)  # it speaks
         for policy, params, mode in self._node_policies:
             node.step(policy, params, mode, observation)
         self._decide_all((node,))
 
     def _tick_jobs(self) -> None:
         out_of_step: dict[str, dict[str, float]] = defaultdict(dict)
+        held = self.held
         for name in self._jobs:
             job = self._job(name)
             self._decider.note(job)
-            observation = observe_job(self._jobs, name, self._nodes, held=self._is_stopped(job))
+            observation = observe_job(self._jobs, name, self._nodes, held=self._is_stopped(job, held))
             if observation is None:
                 continue
             params = self._settings.signals
@@ -232,28 +245,44 @@ class Engine:
         for name in [name for name in self._job_targets if name not in self._jobs]:
             self._end_job(name)
 
-    def _is_stopped(self, job: Job) -> bool:
+    def _is_stopped(self, job: Job, held: frozenset[str]) -> bool:
         """Whether somebody but the policies about jobs holds it: an operator, or a node that it runs on."""
         word = self._decider.word(job)
         stopped = word is not None and word.state in STOPS
-        return stopped or any(device.node in self.held for device in self._jobs.devices(job.name))
+        return stopped or any(device.node in held for device in self._jobs.devices(job.name))
 
     def _end_job(self, name: str) -> None:
-        """A job that has ended is decided about no more, unless an operator still speaks of it."""
-        if self._decider.word(self._job_targets[name]) is None:
+        """A job that has ended is decided about no more, unless an operator still speaks of it.
+
+        One that was held counts until its decision expires: so long a scheduler keeps it, requeued perhaps.
+        """
+        job = self._job_targets[name]
+        self._decider.note(job)
+        if self._decider.word(job) is None and name not in self._decider.jobs.held:
             self._decider.jobs.forget(name)
             del self._job_targets[name]
 
     def _resume(self, target: Target, decision: GateDecision) -> None:
-        """Continue the deciding policy from its decision, unless what the store told it says the same."""
+        """Continue the deciding policy from its decision, unless what the store told it says the same.
+
+        Until it has seen the target again, what it said last stands.
+        """
+        if decision.policy == OPERATOR:
+            target.awaits_word = self._decider.word(target) is None
+            return
         said = target.said.get(decision.policy)
         if said is not None and said.verdict.state is decision.state:
             return
+        if decision.policy == ENGINE and not target.said:
+            target.said[ENGINE] = _said_before(decision, "enforce")
         policies = self._job_policies if isinstance(target, Job) else self._node_policies
-        for policy, _, _ in policies:
+        for policy, _, mode in policies:
             if decision.policy == policy.NAME:
                 target.states[policy.NAME] = policy.resume(decision)
-        self._power.resume(decision)
+                target.said[policy.NAME] = _said_before(decision, mode)
+        mode = self._power.resume(decision)
+        if mode is not None:
+            target.said[decision.policy] = _said_before(decision, mode)
 
     def _target(self, decision: GateDecision) -> Target | None:
         if decision.kind == "node":
@@ -291,6 +320,13 @@ class Engine:
                 self._decider.nodes.forget(name)
                 self._groups.forget(name)
                 self._jobs.forget_node(name)
+
+
+def _said_before(decision: GateDecision, mode: Mode) -> Said:
+    """What the deciding policy said before a restart. What was not enforced is not because of that."""
+    verdict = Verdict(decision.state, decision.pace, decision.why, decision.because, decision.cjp)
+    mode = mode if decision.mode == "enforce" else "shadow"
+    return Said(decision.policy, decision.policy_version, mode, verdict)
 
 
 def _switched_on(settings: AnalyticsSettings, policies: Sequence[Any]) -> list[tuple[Any, Any, Any]]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from thermogate.analytics.combine import GRAVITY, OPERATOR, STOPS, Kept, Ruling
+from thermogate.analytics.combine import GRAVITY, OPERATOR, SILENCE_METRIC, STOPS, Kept, Ruling
 from thermogate.analytics.config import GateSettings
 from thermogate.core.clock import NS
 from thermogate.core.decision import GateDecision, State, TargetKind, new_ulid
@@ -43,15 +43,20 @@ class About(NamedTuple):
     origin: Origin | None = None
 
 
-def recover(decision: GateDecision, now_ns: int) -> GateState:
+def recover(params: GateSettings, decision: GateDecision, now_ns: int) -> GateState:
     """The state after a restart, from the decision retained on the target's topic.
 
     When the decision changed, and was not only renewed, is not known: the dwell begins again. Of a SYNC it is
-    not known whether anything is held; it is taken to be.
+    not known whether anything is held; it is taken to be. That of a node that is silent tells by how long it
+    may be so whether the node is to be repaired.
     """
     if not decision.valid_at(now_ns):
         return GateState(seq=decision.seq)
-    before = State.HOLD if decision.state is State.SYNC else State.RUN
+    repairs = any(
+        (one.metric, one.threshold) == (SILENCE_METRIC, params.silent_repair_s) for one in decision.because
+    )
+    stops = State.REPAIR if repairs else State.HOLD
+    before = stops if decision.state is State.SYNC else State.RUN
     held_as = _held_as(decision, before)
     return GateState(last=decision, changed_at_ns=decision.issued_at_ns, seq=decision.seq, held_as=held_as)
 

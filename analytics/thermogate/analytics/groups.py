@@ -1,11 +1,11 @@
 """Groups of nodes with a power cap: what each node draws, and what the power policy says about it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from thermogate.analytics import gate
 from thermogate.analytics.breaker import Groups
-from thermogate.analytics.combine import Said
+from thermogate.analytics.combine import GRAVITY, Said
 from thermogate.analytics.config import AnalyticsSettings
 from thermogate.analytics.inputs import Step
 from thermogate.analytics.policies.base import Drawer, GroupObservation, device_name, full_power_w
@@ -32,10 +32,16 @@ class PowerGroups:
         self._states: dict[tuple[str, str], Any] = {}
         self._resumed: dict[str, GateDecision] = {}
 
-    def resume(self, decision: GateDecision) -> None:
-        """Go on from a decision of before a restart, if a group policy made it."""
-        if any(decision.policy == policy.NAME for policy in GROUP_POLICIES):
-            self._resumed[decision.target] = decision
+    def resume(self, decision: GateDecision) -> Mode | None:
+        """Go on from a decision of before a restart; the mode of the group policy that made it, None when
+        none did, or none speaks of that node any more."""
+        mode: Mode | Literal["off"] = getattr(self._settings.modes, decision.policy, "off")
+        if decision.policy not in _NAMES or mode == "off":
+            return None
+        if not any(group in self._capped for group in self._groups.of(decision.target)):
+            return None
+        self._resumed[decision.target] = decision
+        return mode
 
     def tick(self, nodes: Mapping[str, Node], now_ns: int) -> Iterator[Node]:
         """Every node about which something was said now. A node in two groups hears the graver word."""
@@ -44,14 +50,23 @@ class PowerGroups:
             heard: set[str] = set()
             if mode == "off":
                 continue
+            members = self._members(nodes.values())
             for group, cap_w in self._capped.items():
-                members = [node for node in nodes.values() if group in self._groups.of(node.name)]
-                observation = self._observe(group, cap_w, members, now_ns)
+                observation = self._observe(group, cap_w, members[group], now_ns)
                 if observation is not None:
                     for name, said, step in self._step(policy, mode, observation):
                         _hear(nodes[name], policy.NAME, said, step, again=name in heard)
                         heard.add(name)
             yield from (nodes[name] for name in heard)
+
+    def _members(self, nodes: Iterable[Node]) -> dict[str, list[Node]]:
+        """The nodes of each group with a cap."""
+        found: dict[str, list[Node]] = {group: [] for group in self._capped}
+        for node in nodes if self._capped else ():
+            for group in self._groups.of(node.name):
+                if group in found:
+                    found[group].append(node)
+        return found
 
     def _step(self, policy: Any, mode: Mode, observation: GroupObservation) -> Iterator[_Heard]:
         key = policy.NAME, observation.target
@@ -71,16 +86,22 @@ class PowerGroups:
         stamps = [node.history.now_ns for node in members if node.history.now_ns]
         if not stamps:
             return None
-        oldest_ns = max(stamps) - int(self._settings.gate.silent_s * NS)
-        drawers = tuple(_drawer(node, oldest_ns, now_ns) for node in members)
-        return GroupObservation(target=group, now_ns=max(stamps), cap_w=cap_w, drawers=drawers)
+        silent_ns = int(self._settings.gate.silent_s * NS)
+        # a node whose clock is ahead must not make the samples of all others look old
+        newest_ns = max((one for one in stamps if one <= now_ns + silent_ns), default=min(stamps))
+        drawers = tuple(_drawer(node, newest_ns - silent_ns, now_ns) for node in members)
+        return GroupObservation(target=group, now_ns=newest_ns, cap_w=cap_w, drawers=drawers)
 
 
 def _hear(node: Node, policy: str, said: Said, step: Step, *, again: bool) -> None:
     known = node.said.get(policy)
-    if again and known is not None and known.verdict.pace <= said.verdict.pace:
+    if again and known is not None and _gravity(known) >= _gravity(said):
         return
     node.said[policy], node.steps[policy] = said, step
+
+
+def _gravity(said: Said) -> tuple[int, float]:
+    return GRAVITY[said.verdict.state], -said.verdict.pace
 
 
 def _drawer(node: Node, oldest_ns: int, now_ns: int) -> Drawer:

@@ -95,7 +95,7 @@ def _say_again(had: _Inputs, settings: AnalyticsSettings | None) -> list[Said]:
     """What was said, in the modes of `settings`, the deciding verdict computed anew."""
     said = []
     for one in had.case.said:
-        mode = one.mode if settings is None else getattr(settings.modes, one.policy)
+        mode = one.mode if settings is None else getattr(settings.modes, one.policy, one.mode)
         if mode == "off":
             continue
         if had.step is not None and one.policy == had.step.policy:

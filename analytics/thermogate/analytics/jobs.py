@@ -1,9 +1,10 @@
 """Which devices each job has now, from the events that agents send. Its memory is bounded."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from thermogate.analytics.policies.base import JobObservation, Member, device_name
+from thermogate.analytics.policies.base import MAX_DEVICES, JobObservation, Member, device_name
 from thermogate.analytics.targets import Node
 from thermogate.core.model import UNIQUE_JOBS, Event
 from thermogate.core.wire import is_name, to_name
@@ -11,6 +12,8 @@ from thermogate.core.wire import is_name, to_name
 _MAX_JOBS = 20_000
 _MAX_DEVICES = 4096
 """Of one job; beyond it a job is not judged by the rest."""
+_MAX_OF_NODE = 4 * MAX_DEVICES
+"""Jobs on devices of one node: no node that invents jobs crowds out those of all others."""
 
 
 class Holding(NamedTuple):
@@ -28,6 +31,7 @@ class Jobs:
 
     def __init__(self) -> None:
         self._of: dict[str, dict[tuple[str, str], Holding]] = {}
+        self._count_of: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._of)
@@ -55,27 +59,33 @@ class Jobs:
         if event.event == "job_ended":
             self._end(job, key, event.time_ns)
             return
-        devices = self._of.get(job)
-        if devices is None:
-            if len(self._of) >= _MAX_JOBS:
-                return
-            devices = self._of[job] = {}
-        if len(devices) < _MAX_DEVICES:
-            devices[key] = Holding(*key, event.time_ns, _text(event, "manager"), _text(event, "user"))
+        self._begin(job, Holding(*key, event.time_ns, _text(event, "manager"), _text(event, "user")))
 
     def forget_node(self, node: str) -> None:
         """Its devices are seen no more."""
         self._end_all(node)
+
+    def _begin(self, job: str, holding: Holding) -> None:
+        devices, key = self._of.get(job, {}), (holding.node, holding.device)
+        if key not in devices:
+            full = len(devices) >= _MAX_DEVICES or self._count_of[holding.node] >= _MAX_OF_NODE
+            if full or (not devices and len(self._of) >= _MAX_JOBS):
+                return
+            self._count_of[holding.node] += 1
+        self._of.setdefault(job, devices)[key] = holding
 
     def _end(self, job: str, key: tuple[str, str], time_ns: int) -> None:
         devices = self._of.get(job, {})
         held = devices.get(key)
         if held is not None and held.began_ns <= time_ns:
             del devices[key]
+            self._count_of[key[0]] -= 1
             if not devices:
                 del self._of[job]
 
     def _end_all(self, node: str) -> None:
+        if not self._count_of.pop(node, 0):
+            return
         for job in tuple(self._of):
             devices = self._of[job]
             for key in [key for key in devices if key[0] == node]:

@@ -9,7 +9,7 @@ _Key = tuple[str, str]
 
 
 class Overrides:
-    """The newest word about each target. Retained on the broker, so nothing is kept here over a restart.
+    """The newest word about each target.
 
     A word is taken back by a newer one that is over already, never by an empty topic, which anybody may
     publish. Until the old word would have ended, no word as old as it is taken again.
@@ -22,13 +22,16 @@ class Overrides:
     def __len__(self) -> int:
         return len(self._words)
 
-    def put(self, word: Override, now_ns: int) -> bool:
-        """Take a word; False for one that is older than another about the same target."""
+    def put(self, word: Override, now_ns: int, guard_ns: int = 0) -> bool:
+        """Take a word; False for one that is older than another about the same target.
+
+        `guard_ns`: until when at least none that is older is taken again.
+        """
         key = (word.kind, word.target)
         issued_ns, until_ns = self._since.get(key, (0, 0))
         if word.issued_at_ns < issued_ns and now_ns < until_ns:
             return False
-        self._since[key] = word.issued_at_ns, max(until_ns, word.until_ns)
+        self._since[key] = word.issued_at_ns, max(until_ns, word.until_ns, guard_ns)
         self._words[key] = word
         return True
 
@@ -39,6 +42,10 @@ class Overrides:
             del self._words[word.kind, word.target]
         self._since = {key: since for key, since in self._since.items() if now_ns < since[1]}
         return over
+
+    def guarded_ns(self, kind: str, target: str) -> int:
+        """Until when a word about the target is of use, if only to refuse older ones; 0 when none is."""
+        return self._since.get((kind, target), (0, 0))[1]
 
     def about_node(self, node: str, groups: tuple[str, ...], now_ns: int) -> Override | None:
         """The word in force about a node: its own, its groups', the fleet's."""

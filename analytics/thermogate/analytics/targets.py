@@ -15,9 +15,12 @@ from thermogate.core.wire import Point
 
 
 class Target:
-    """One node or job. `steps` are the last steps of its policies, kept for the inputs of a decision."""
+    """One node or job. `steps` are the last steps of its policies, kept for the inputs of a decision.
 
-    __slots__ = ("gate", "heard_s", "kind", "name", "origin", "said", "states", "steps")
+    `awaits_word`: it goes on from an operator's decision of before a restart, whose word has not come yet.
+    """
+
+    __slots__ = ("awaits_word", "gate", "heard_s", "kind", "name", "origin", "said", "states", "steps")
 
     def __init__(self, kind: TargetKind, name: str, heard_s: float) -> None:
         self.kind = kind
@@ -25,6 +28,7 @@ class Target:
         self.origin: Origin | None = None
         self.heard_s = heard_s
         self.gate = GateState()
+        self.awaits_word = False
         self.states: dict[str, Any] = {}
         self.said: dict[str, Said] = {}
         self.steps: dict[str, Step] = {}

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import getpass
+import os
 import time
 from collections.abc import Coroutine
 from pathlib import Path
@@ -24,6 +25,7 @@ _ACTIONS = {
     "run": "let it run, whatever the policies say",
     "maintain": "a maintenance window: keep what is held, change nothing",
 }
+_NOT_ECHOED = "the broker took it and does not give it back: may this user write and read override/#?"
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -84,7 +86,7 @@ def _say(args: argparse.Namespace) -> int:
 def _tell(heard: Heard, word: Override, now_ns: int) -> int:
     """What came of it; 1 when it did not get through: a broker acknowledges also what it drops."""
     if not heard.echoed:
-        render.note("the broker took it and does not give it back: may this user write and read override/#?")
+        render.note(_NOT_ECHOED)
         return 1
     if heard.answers:
         first = heard.answers[0]
@@ -101,12 +103,20 @@ def _tell(heard: Heard, word: Override, now_ns: int) -> int:
 def _clear(args: argparse.Namespace) -> int:
     kind, target = gate_words.target(args)
     key, by = _key(args.key), args.by or getpass.getuser()
-    found = _talk(args, lambda settings: gate_talk.clear(settings, key, kind, target, by))
+    before, heard, decided = _talk(args, lambda settings: gate_talk.clear(settings, key, kind, target, by))
+    if not heard.echoed:
+        render.note(_NOT_ECHOED)
+        return 1
     name = "fleet" if kind == "fleet" else f"{kind} {target}"
-    if found is None:
+    if before is None:
         render.show(f"{name}: nothing was said about it; nothing stands there now")
-    else:
-        render.show(f"{name}: {found.state} of {found.by} ({found.why}) is taken back; policies decide again")
+        return 0
+    render.show(f"{name}: {before.state} of {before.by} ({before.why}) is taken back; policies decide again")
+    if decided and not heard.answers:
+        render.note(
+            "no decision has come of it yet: does analytics run, and does it trust this key"
+            " (`thermogate keys list`)? If not, it stays as it was"
+        )
     return 0
 
 
@@ -141,7 +151,7 @@ def _key(given: Path | None) -> SigningKey:
         return SigningKey.load(given)
     own, shared = operator_key_file(), rundir.default_data_dir() / "keys" / OPERATOR_KEY
     for file in (own, shared):
-        if file.exists():
+        if os.path.exists(file):  # noqa: PTH110 - False, too, where we may not look: then it is not ours
             return SigningKey.load(file)
     raise ConfigError(
         f"{own}: you have no key yet: `thermogate keys make operator` makes one, and says who must trust it"

@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
@@ -28,6 +29,17 @@ class Heard(NamedTuple):
     answers: list[GateDecision]
 
 
+class Cleared(NamedTuple):
+    """What was said about the target before, and what became of taking it back.
+
+    `decided`: a decision stands that came of it, so that the gate has to answer with another.
+    """
+
+    before: Override | None
+    heard: Heard
+    decided: bool
+
+
 async def say(settings: MqttSettings, word: Override, payload: bytes) -> Heard:
     """Publish a word, retained, and listen a little for what becomes of it.
 
@@ -35,38 +47,45 @@ async def say(settings: MqttSettings, word: Override, payload: bytes) -> Heard:
     """
     topic = override_topic(word.kind, word.target)
     deciding = word.from_ns <= word.issued_at_ns
-    async with _connected(settings, topic, _decisions(word)) as client:
+
+    def is_answer(decision: GateDecision) -> bool:
+        return _is_of(decision, word)
+
+    async with _connected(settings, topic, _decisions(word.kind, word.target)) as client:
         await _publish(client, topic, payload)
-        heard = Heard(False, [])
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_ANSWER_S):
-                while not (heard.echoed and (heard.answers or not deciding)):
-                    for message in await client.receive(100):
-                        heard = _hear(heard, message, topic, payload, word)
-        return heard
+        return await _listen(client, topic, payload, word.issued_at_ns, is_answer if deciding else None)
 
 
-async def clear(
-    settings: MqttSettings, key: SigningKey, kind: OverrideKind, target: str, by: str
-) -> Override | None:
-    """Take back what was said about a target, and return it; None when nothing was.
+async def clear(settings: MqttSettings, key: SigningKey, kind: OverrideKind, target: str, by: str) -> Cleared:
+    """Take back what was said about a target.
 
-    First by a signed word that is over, for whoever does not take an empty payload for an operator's; then
-    the topic is emptied. Raises UnavailableError when the broker does not take it.
+    By a signed word that is over, which stays on the topic: an empty payload is no operator's, and a gate
+    that is away from the broker would go on with what it knows. Raises UnavailableError when the broker
+    does not take it.
     """
     topic = override_topic(kind, target)
-    async with _connected(settings, topic) as client:
-        before = await _retained(client)
-        _, payload = key.seal(gate_words.over(kind, target, by))
+    now_ns = time.time_ns()
+    async with _connected(settings, topic, _decisions(kind, target)) as client:
+        retained = await _retained(client)
+        found = [word for word in map(_word, retained) if word and word.until_ns > now_ns]
+        before = found[0] if found else None
+        came_of_it = {_about(said) for said in map(_decision, retained) if said and _is_of(said, before)}
+        over = gate_words.over(kind, target, by, before)
+        _, payload = key.seal(over)
         await _publish(client, topic, payload)
-        await _publish(client, topic, b"")
-        return before[0] if before else None
+
+        def is_answer(decision: GateDecision) -> bool:
+            return _about(decision) in came_of_it and not _is_of(decision, before)
+
+        heard = await _listen(client, topic, payload, now_ns, is_answer if came_of_it else None)
+        return Cleared(before, heard, bool(came_of_it))
 
 
 async def standing(settings: MqttSettings) -> list[Override]:
     """Every word that is retained, by kind and target; those that are over, too."""
     async with _connected(settings, override_topic("+", "+")) as client:
-        return sorted(await _retained(client), key=lambda word: (word.kind, word.target))
+        words = [word for message in await _retained(client) if (word := _word(message))]
+    return sorted(words, key=lambda word: (word.kind, word.target))
 
 
 @asynccontextmanager
@@ -92,12 +111,12 @@ async def _publish(client: MqttClient, topic: str, payload: bytes) -> None:
         ) from err
 
 
-async def _retained(client: MqttClient) -> list[Override]:
-    found = []
+async def _retained(client: MqttClient) -> list[Message]:
+    found: list[Message] = []
     with suppress(TimeoutError):
         async with asyncio.timeout(_RETAINED_S):
             while True:
-                found += [word for message in await client.receive(1000) if (word := _word(message))]
+                found += await client.receive(1000)
     return found
 
 
@@ -110,20 +129,43 @@ def _word(message: Message) -> Override | None:
     return None
 
 
-def _decisions(word: Override) -> str:
+def _decisions(kind: OverrideKind, target: str) -> str:
     """Where an answer comes: of the fleet and of groups from their nodes."""
-    return gate_topic(word.kind, word.target) if word.kind in ("node", "job") else gate_topic("node", "+")
+    return gate_topic(kind, target) if kind in ("node", "job") else gate_topic("node", "+")
 
 
-def _hear(heard: Heard, message: Message, topic: str, payload: bytes, word: Override) -> Heard:
-    if message.topic == topic:
-        return heard._replace(echoed=heard.echoed or message.payload == payload)
+async def _listen(
+    client: MqttClient,
+    topic: str,
+    payload: bytes,
+    since_ns: int,
+    is_answer: Callable[[GateDecision], bool] | None,
+) -> Heard:
+    """Until the word came back and, if one is expected, an answer did too; or not in time."""
+    heard = Heard(False, [])
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_ANSWER_S):
+            while not (heard.echoed and (heard.answers or is_answer is None)):
+                for message in await client.receive(100):
+                    if message.topic == topic:
+                        heard = heard._replace(echoed=heard.echoed or message.payload == payload)
+                    elif is_answer is not None and (said := _decision(message, since_ns)) and is_answer(said):
+                        heard = heard._replace(answers=[*heard.answers, said])
+    return heard
+
+
+def _decision(message: Message, since_ns: int = 0) -> GateDecision | None:
+    """That of a message, if there is one that was made since."""
     with suppress(WireError):
         decision = decode(message.payload, GateDecision)
-        if (
-            decision.policy == _OPERATOR
-            and decision.issued_at_ns >= word.issued_at_ns
-            and word.why in decision.why
-        ):
-            return heard._replace(answers=[*heard.answers, decision])
-    return heard
+        return decision if decision.issued_at_ns >= since_ns else None
+    return None
+
+
+def _about(decision: GateDecision) -> tuple[str, str]:
+    return decision.kind, decision.target
+
+
+def _is_of(decision: GateDecision, word: Override | None) -> bool:
+    """Whether the decision came of this word."""
+    return word is not None and decision.policy == _OPERATOR and word.why in decision.why

@@ -7,14 +7,12 @@ from thermogate.cli import render
 from thermogate.core.clock import NS
 from thermogate.core.decision import State, new_ulid
 from thermogate.core.errors import ConfigError
-from thermogate.core.gate_messages import Override, OverrideKind
+from thermogate.core.gate_messages import MOST_SPAN_NS, Override, OverrideKind
 from thermogate.core.wire import is_name
 from thermogate.dashboard.times import parse_duration, parse_time
 
 FLEET = "all"
 _STATES = {"hold": State.HOLD, "repair": State.REPAIR, "run": State.RUN, "maintain": State.SYNC}
-_MOST_NS = 30 * 86_400 * NS
-"""Longer is a change of configuration, and somebody forgets it."""
 _LEAST_NS = NS
 _MOST_WHY = 300
 _PAST_NS = 60 * NS
@@ -39,9 +37,12 @@ def word(args: argparse.Namespace, by: str, now_ns: int) -> Override:
     )
 
 
-def over(kind: OverrideKind, name_: str, by: str) -> Override:
-    """A word that is over as it is said: it takes back the one before, and is signed, too."""
-    now_ns = time.time_ns()
+def over(kind: OverrideKind, name_: str, by: str, before: Override | None = None) -> Override:
+    """A word that is over as it is said: it takes back the one before, and is signed, too.
+
+    It is the newer one also when the clock of who said the one before is ahead of ours.
+    """
+    now_ns = max(time.time_ns(), before.issued_at_ns + 1 if before is not None else 0)
     return Override(
         id=new_ulid(now_ns),
         kind=kind,
@@ -95,7 +96,7 @@ def _from_ns(text: str | None, now_ns: int) -> int:
     from_ns = now_ns + parse_duration(text[1:]) if text.startswith("+") else parse_time(text, now_ns)
     if from_ns < now_ns - _PAST_NS:
         raise ConfigError(f"--from {text}: lies in the past; in half an hour is +30m")
-    if from_ns > now_ns + _MOST_NS:
+    if from_ns > now_ns + MOST_SPAN_NS:
         raise ConfigError(f"--from {text}: is more than 30 days from now")
     return from_ns
 
@@ -104,7 +105,7 @@ def _until_ns(text: str | None, from_ns: int, now_ns: int) -> int:
     if text is None:
         raise ConfigError("for how long? Whatever is held must have an end: --for 2h")
     span_ns = parse_duration(text)
-    if span_ns > _MOST_NS:
+    if span_ns > MOST_SPAN_NS:
         raise ConfigError(f"--for {text}: 30 days at most")
     if span_ns < _LEAST_NS or from_ns + span_ns <= now_ns:
         raise ConfigError(f"--for {text}: its end lies in the past")

@@ -38,7 +38,7 @@ def _text(decisions: Sequence[GateDecision]) -> str:
         return "nothing has been decided: all work runs"
     now_ns = time.time_ns()
     rows = [_cells(decision, now_ns) for decision in decisions]
-    return render.table(("TARGET", "STATE", "PACE", "MODE", "SINCE", "UNTIL", "WHY"), rows)
+    return render.table(("TARGET", "STATE", "PACE", "MODE", "ISSUED", "UNTIL", "WHY"), rows)
 
 
 def _cells(decision: GateDecision, now_ns: int) -> tuple[str, ...]:

@@ -40,8 +40,9 @@ def analytics(
     """
     settings = loaded.analytics
     key_file = Path(settings.key_file) if settings.key_file else None
-    key, own = ensure_keys(data_dir / KEYS, key_file)
-    trusted = TrustedKeys.load(Path(settings.trusted_file) if settings.trusted_file else own)
+    trusted_file = Path(settings.trusted_file) if settings.trusted_file else None
+    key, found = ensure_keys(data_dir / KEYS, key_file, trusted_file)
+    trusted = TrustedKeys.load(found)
     own_dir = data_dir / settings.shard.replace("/", "-of-") if settings.part[1] > 1 else data_dir
     own_dir.mkdir(parents=True, exist_ok=True)
     with AuditLog(own_dir / AUDIT, key, settings.audit, trusted=trusted, clock=clock) as audit:
@@ -56,4 +57,5 @@ def analytics(
             past=past,
             recorded=recorded,
             memory=own_dir / "baselines.json",
+            spoken=own_dir / "words.json",
         )

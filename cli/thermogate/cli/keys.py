@@ -8,7 +8,6 @@ from pathlib import Path
 
 from thermogate.cli import render, settings
 from thermogate.core import key_files, keyring
-from thermogate.core.clock import NS
 from thermogate.core.errors import ConfigError
 from thermogate.core.key_files import TrustedKey
 from thermogate.core.signing import SigningKey
@@ -80,7 +79,7 @@ def _make(args: argparse.Namespace) -> int:
 
 def _make_gate(args: argparse.Namespace) -> int:
     folder = _folder(args)
-    if (folder / keyring.GATE_KEY).exists():
+    if key_files.exists(folder / keyring.GATE_KEY):
         raise ConfigError(f"{folder / keyring.GATE_KEY}: there is a key already: `thermogate keys rotate`")
     key, trusted = keyring.ensure_keys(folder)
     render.show(f"key {key.key_id} is in {folder / keyring.GATE_KEY}; schedulers elsewhere need this line:")
@@ -97,7 +96,7 @@ def _show(args: argparse.Namespace) -> int:
     }
     rows = []
     for whose, file in places.items():
-        if file.exists():
+        if key_files.exists(file):
             key = SigningKey.load(file)
             rows.append((whose, key.key_id, key.public, str(file)))
     render.show(render.table(("WHOSE", "ID", "PUBLIC KEY", "FILE"), rows) if rows else "no key here")
@@ -143,13 +142,15 @@ def _rotate(args: argparse.Namespace) -> int:
             f"analytics.key_file is {_gate_key(args)}: a new key has to be put there by whoever made it"
         )
     if args.prepare:
-        entry = keyring.prepare(folder)
+        entry = keyring.prepare(folder, _trusted(args))
         render.show(
             f"the next key is {entry.key_id}; once schedulers have this line, `thermogate keys rotate`:"
         )
         render.show(entry.line)
         return 0
-    old, new = keyring.rotate(folder, min(parse_duration(args.overlap), MOST_NS - time.time_ns()))
+    old, new = keyring.rotate(
+        folder, _trusted(args), min(parse_duration(args.overlap), MOST_NS - time.time_ns())
+    )
     assert old.until_ns is not None
     until = render.local_time(old.until_ns)
     render.show(
@@ -160,18 +161,18 @@ def _rotate(args: argparse.Namespace) -> int:
 
 
 def _revoke(args: argparse.Namespace) -> int:
-    entry = keyring.end(_trusted(args), args.name, time.time_ns() // NS * NS)
+    entry = keyring.end(_trusted(args), args.name, time.time_ns())
     render.show(
         f"{entry.name} ({entry.key_id}) is no longer trusted in {_trusted(args)}; others have own files"
     )
     gate = _gate_key(args)
-    if gate.exists() and SigningKey.load(gate).key_id == entry.key_id:
+    if key_files.exists(gate) and SigningKey.load(gate).key_id == entry.key_id:
         render.note("the gate signs with this key: nobody obeys it until `thermogate keys rotate`")
     return 0
 
 
 def _refuse_known(trusted: Path, entry: TrustedKey) -> None:
-    if trusted.exists() and any(one.name == entry.name for one in key_files.read(trusted)):
+    if key_files.exists(trusted) and any(one.name == entry.name for one in key_files.read(trusted)):
         raise ConfigError(
             f"{trusted}: there is a key {entry.name} already: take another --name, or revoke it"
         )

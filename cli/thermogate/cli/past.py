@@ -12,6 +12,8 @@ from thermogate.dashboard.export import IDENTITY
 from thermogate.dashboard.times import parse_time
 
 _CHUNK = 1000
+_PAGE = 10_000
+"""Rows of one answer, as the HTTP API gives at most."""
 
 
 class RemotePast:
@@ -27,9 +29,15 @@ class RemotePast:
     async def events(
         self, *, start_ns: int, end_ns: int, kinds: Sequence[EventKind], limit: int
     ) -> list[Event]:
-        """Newest first; of these kinds."""
-        found = await self._remote.events(start_ns=start_ns, end_ns=end_ns, limit=limit)
-        return [event for event in found if event.event in kinds]
+        """Newest first; of these kinds. The API cannot be asked for kinds: pages are read until enough."""
+        found: dict[tuple[object, ...], Event] = {}
+        while len(found) < limit:
+            page = await self._remote.events(start_ns=start_ns, end_ns=end_ns, limit=_PAGE)
+            found |= {_key(event): event for event in page if event.event in kinds}
+            if len(page) < _PAGE or page[-1].time_ns + 1 >= end_ns:
+                break
+            end_ns = page[-1].time_ns + 1  # others of that instant may be on the next page
+        return list(found.values())[:limit]
 
     async def decisions(self, *, start_ns: int, end_ns: int, limit: int) -> list[GateDecision]:
         """Newest first."""
@@ -46,6 +54,10 @@ class RemotePast:
                 rows = csv.DictReader([header, *lines])
                 while chunk := [_point(row) for row in islice(rows, _CHUNK)]:
                     yield chunk
+
+
+def _key(event: Event) -> tuple[object, ...]:
+    return event.node, event.device_kind, event.device, event.event, event.time_ns
 
 
 def _point(row: dict[str, str]) -> Point:

@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from thermogate.core.clock import NS
 from thermogate.core.decision import Mode, State, TargetKind
 from thermogate.core.model import Origin
 from thermogate.core.schema import VERSION
@@ -11,12 +12,18 @@ from thermogate.core.schema import VERSION
 OverrideKind = Literal["node", "job", "group", "fleet"]
 """What an operator may speak about; a group is one of `analytics.groups`, the fleet is called "all"."""
 
+MOST_SPAN_NS = 30 * 86_400 * NS
+"""An operator's word begins within this, and lasts no longer: else somebody forgets it."""
+_MOST_TEXT = 1000
+"""It stands in every decision that comes of it, and those have to fit a message."""
+
 
 class Override(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """An operator's word, retained on `override/<kind>/<target>`; an empty payload takes it back.
+    """An operator's word, retained on `override/<kind>/<target>`; a newer one that is over takes it back.
 
     It goes before every policy from `from_ns` to `until_ns` (UTC). SYNC is a maintenance window: what is
-    held stays, nothing changes. RUN sets the policies aside. `by` is who, `why` one sentence.
+    held stays, nothing changes. RUN sets the policies aside. `by` is who, `why` one sentence. Whatever a
+    program signs: what no decision may say, or would be forgotten, is not decoded.
     """
 
     id: str
@@ -32,6 +39,14 @@ class Override(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     schema: str = VERSION
     issuer: str = ""
     signature: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.pace <= 1:
+            raise ValueError(f"pace {self.pace:g} is no share of full power, 0 to 1")
+        if max(self.until_ns - self.from_ns, self.from_ns - self.issued_at_ns) > MOST_SPAN_NS:
+            raise ValueError("begins more than 30 days after it was said, or lasts longer")
+        if len(self.why) + len(self.by) > _MOST_TEXT:
+            raise ValueError(f"why and by are over {_MOST_TEXT} characters")
 
 
 Outcome = Literal["done", "would", "nothing", "undone", "failed"]

@@ -51,7 +51,7 @@ class TrustedKey(msgspec.Struct, frozen=True):
         if self.purpose is not None:
             parts.append(f"for={self.purpose}")
         if self.until_ns is not None:
-            parts.append(f"until={rfc3339(self.until_ns)}")
+            parts.append(f"until={_exactly(self.until_ns)}")
         return " ".join(parts)
 
 
@@ -63,6 +63,12 @@ def key_id(public: bytes) -> str:
 def rfc3339(time_ns: int) -> str:
     """UTC, to the second."""
     return datetime.fromtimestamp(time_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _exactly(time_ns: int) -> str:
+    """UTC, to the microsecond: what a key signed in the second in which it was revoked stays good."""
+    below_us = time_ns // 1000 % 10**6
+    return rfc3339(time_ns).replace("Z", f".{below_us:06d}Z" if below_us else "Z")
 
 
 def read(file: Path) -> tuple[TrustedKey, ...]:
@@ -102,6 +108,17 @@ def parse_line(words: Sequence[str]) -> TrustedKey:
     return TrustedKey(name, _public(text), _until_ns(given.get("until")), _purpose(given.get("for")))
 
 
+def exists(file: Path) -> bool:
+    """Whether there is such a file. Raises ConfigError where we may not look."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as err:
+        raise ConfigError(f"{file}: cannot be looked for: {err.strerror}") from err
+    return True
+
+
 def edit(file: Path, change: Callable[[list[str]], list[str]]) -> None:
     """Replace the lines of a file of trusted keys in one step, one editor at a time; a new one is made.
 
@@ -110,7 +127,7 @@ def edit(file: Path, change: Callable[[list[str]], list[str]]) -> None:
     """
     try:
         with _locked(file.parent):
-            before = _text(file) if file.exists() else ""
+            before = _text(file) if exists(file) else ""
             parse(before, str(file))
             after = "\n".join(change(before.splitlines())) + "\n"
             parse(after, str(file))
@@ -142,7 +159,7 @@ def write_secret(file: Path, body: bytes, *, over: bool = False) -> None:
     Raises ConfigError when there is one, and UnavailableError when it cannot be written.
     """
     try:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_folder(file.parent)
         _replace(file, body, 0o600, over=over)
     except FileExistsError as err:
         raise ConfigError(f"{file}: there is a key already, and it is not overwritten") from err
@@ -201,7 +218,7 @@ def _until_ns(text: str | None) -> int | None:
         raise ValueError(f"until={text[:80]}: expected a time such as 2026-11-21T08:00:00Z") from err
     if time.tzinfo is None:
         raise ValueError(f"until={text[:80]}: a time needs its zone, such as Z at its end")
-    return int(time.timestamp()) * 10**9
+    return int(time.replace(microsecond=0).timestamp()) * 10**9 + time.microsecond * 1000
 
 
 def _purpose(text: str | None) -> Purpose | None:
@@ -216,13 +233,23 @@ def _purpose(text: str | None) -> Purpose | None:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """The lock is on the folder: the file itself is another one after each edit."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_folder(folder)
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
         os.close(fd)
+
+
+def _make_folder(folder: Path) -> None:
+    """For us alone. Where root makes it below a service's folder, it is the service's, as files are."""
+    if folder.is_dir():
+        return
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if os.geteuid() == 0:
+        owner = folder.parent.stat()
+        os.chown(folder, owner.st_uid, owner.st_gid)
 
 
 def _replace(file: Path, body: bytes, mode: int, *, over: bool = True) -> None:

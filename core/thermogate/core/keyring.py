@@ -22,19 +22,27 @@ _HEADER = [
 ]
 
 
-def ensure_keys(folder: Path, key_file: Path | None = None) -> tuple[SigningKey, Path]:
+def ensure_keys(
+    folder: Path, key_file: Path | None = None, trusted_file: Path | None = None
+) -> tuple[SigningKey, Path]:
     """The gate's key and its file of trusted keys, made at the first start, in `folder`.
 
-    A `key_file` of elsewhere must exist. Raises ConfigError for what will not do, a revoked key too, and
-    UnavailableError when nothing can be written.
+    A `key_file` or `trusted_file` of elsewhere must exist, and is not written: the second must have the
+    gate's own key, or the gate would take its own audit log for another's. Raises ConfigError for what
+    will not do, a revoked key too, and UnavailableError when nothing can be written.
     """
-    trusted = folder / TRUSTED
-    if key_file is None and not (folder / GATE_KEY).exists():
+    trusted = trusted_file or folder / TRUSTED
+    if key_file is None and not key_files.exists(folder / GATE_KEY):
         SigningKey.generate().save(folder / GATE_KEY)
         log.info("a key to sign decisions with was made: %s", folder / GATE_KEY)
     key = SigningKey.load(key_file or folder / GATE_KEY)
-    known = {one.key_id: one for one in key_files.read(trusted)} if trusted.exists() else {}
+    own = trusted_file is None
+    known = (
+        {one.key_id: one for one in key_files.read(trusted)} if not own or key_files.exists(trusted) else {}
+    )
     entry = known.get(key.key_id)
+    if entry is None and not own:
+        raise ConfigError(f"{trusted}: lacks the gate's own key: add the line {_entry(key).line}")
     if entry is None:
         line = trust_new(trusted, key, "gate", "decision").line
         log.info("schedulers on other machines need this line in their file of trusted keys: %s", line)
@@ -45,7 +53,7 @@ def ensure_keys(folder: Path, key_file: Path | None = None) -> tuple[SigningKey,
 
 def trust_new(trusted: Path, key: SigningKey, name: str, purpose: Purpose) -> TrustedKey:
     """Trust `key` as NAME-ID, so that no two keys have one name."""
-    entry = TrustedKey(f"{name}-{key.key_id[:8]}", key.public_bytes, purpose=purpose)
+    entry = _entry(key, name, purpose)
     add(trusted, entry)
     return entry
 
@@ -78,24 +86,23 @@ def end(trusted: Path, name: str, until_ns: int) -> TrustedKey:
     return ended[0]
 
 
-def prepare(folder: Path) -> TrustedKey:
+def prepare(folder: Path, trusted: Path) -> TrustedKey:
     """Make the key that the next `rotate` begins to sign with, and trust it already.
 
     Raises ConfigError when one is prepared already.
     """
     key = SigningKey.generate()
     key.save(folder / NEXT_KEY)
-    return trust_new(folder / TRUSTED, key, "gate", "decision")
+    return trust_new(trusted, key, "gate", "decision")
 
 
-def rotate(folder: Path, overlap_ns: int) -> tuple[TrustedKey, TrustedKey]:
+def rotate(folder: Path, trusted: Path, overlap_ns: int) -> tuple[TrustedKey, TrustedKey]:
     """(old, new): sign with a new key, or the prepared one, from now; trust the old one for the overlap.
 
     The old private key is overwritten. In this order: the new one is trusted before it signs anything.
     """
-    trusted = folder / TRUSTED
     old = SigningKey.load(folder / GATE_KEY)
-    prepared = (folder / NEXT_KEY).exists()
+    prepared = key_files.exists(folder / NEXT_KEY)
     new = SigningKey.load(folder / NEXT_KEY) if prepared else SigningKey.generate()
     known = {one.key_id: one for one in key_files.read(trusted)}
     entry = known.get(new.key_id) or trust_new(trusted, new, "gate", "decision")
@@ -104,6 +111,10 @@ def rotate(folder: Path, overlap_ns: int) -> tuple[TrustedKey, TrustedKey]:
     new.save(folder / GATE_KEY, over=True)
     (folder / NEXT_KEY).unlink(missing_ok=True)
     return end(trusted, old.key_id, time.time_ns() + overlap_ns), entry
+
+
+def _entry(key: SigningKey, name: str = "gate", purpose: Purpose = "decision") -> TrustedKey:
+    return TrustedKey(f"{name}-{key.key_id[:8]}", key.public_bytes, purpose=purpose)
 
 
 def _sooner(key: TrustedKey, until_ns: int) -> TrustedKey:

@@ -83,6 +83,10 @@ class Client:
             self._failed(err, opened)
         except BaseExceptionGroup as group:
             self._failed(group, opened)
+        except BaseException as err:  # whoever waits for the start learns of it, and the thread ends with it
+            if opened.done():
+                raise
+            opened.set_exception(err)
         finally:
             self._watch = self._reporting = None
             self._tell()

@@ -111,7 +111,10 @@ class Obey:
                 log.warning(
                     "%s: %s bears our sign and is taken up again", self._adapter.name, "/".join(target)
                 )
-                self._journal.set(target, lost, done=True)
+                try:
+                    self._journal.set(target, lost, done=True)
+                except UnavailableError as err:  # it is known, and bears its sign at the next start, too
+                    log.warning("%s: %s", self._adapter.name, err)
 
     async def _found(self) -> Mapping[Target, Marks]:
         backoff = Backoff(self._settings.retry_min_s, self._settings.retry_max_s)
@@ -174,6 +177,7 @@ class Obey:
         """One comparison of what is in force with what is there."""
         marks = self._journal.marks(target)
         if standing.keep or (standing.decision is None and not self._may_undo):
+            self._backoff.pop(target, None)  # it may have failed meanwhile: nothing is to be tried again now
             return
         text = ""
         try:
@@ -202,7 +206,7 @@ class Obey:
             self._journal.clear(target, plan.forgets)
             for step in plan.steps:
                 await self._step(target, step)
-            undone = standing.state == FREE.state and standing.pace == FREE.pace
+            undone = not standing.held and not any(step.sets for step in plan.steps)
             self._say(target, standing, "undone" if undone else "done", plan)
 
     async def _step(self, target: Target, step: Step) -> None:

@@ -6,7 +6,7 @@ from thermogate.core.clock import Clock
 from thermogate.core.decision import GateDecision
 from thermogate.core.gate_messages import Applied, Outcome
 from thermogate.schedulers.following import Following
-from thermogate.schedulers.standing import Standing, Target
+from thermogate.schedulers.standing import Standing, Target, printable
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +35,12 @@ class Reporting:
         if standing.decision is not None:
             self._decisions[target] = standing.decision
         decision = self._decisions.get(target)
-        said = (outcome, text, actions)
+        said = (outcome, printable(text), tuple(map(printable, actions)))
         if self._said.get(target) == said or (outcome == "nothing" and not standing.decision):
             return
         self._said[target] = said
         level = logging.WARNING if outcome == "failed" else logging.INFO
-        log.log(level, "%s %s: %s%s", *target, "would " if outcome == "would" else "", text[:_MOST_TEXT])
+        log.log(level, "%s %s: %s%s", *target, "would " if outcome == "would" else "", said[1][:_MOST_TEXT])
         self._watch.report(self._applied(target, standing, decision, said))
 
     def forget_all_but(self, targets: set[Target]) -> None:

@@ -219,6 +219,22 @@ def test_a_job_is_known_by_its_devices_until_it_ends():
     assert "slurm-7" not in fleet.engine._jobs
 
 
+def test_a_node_that_invents_jobs_leaves_room_for_those_of_others():
+    fleet = Fleet(thermal="shadow")
+    for number in range(3000):
+        fleet.engine.on_event(job_event("job_began", 1, node="n0", job=f"slurm:{number}"))
+    assert len(fleet.engine._jobs) == 1024
+    fleet.hear(job_event("job_began", 2, node="n1", job="slurm:9999"))
+    assert "slurm-9999" in fleet.engine._jobs
+    fleet.hear(
+        job_event("job_ended", 3, node="n0", job="slurm:0"), job_event("job_began", 4, node="n0", job="new")
+    )
+    assert len(fleet.engine._jobs) == 1025
+    everything = msgspec.structs.replace(event(9, "job_ended", device=""), node="n0", data={"job": "all"})
+    fleet.hear(everything)
+    assert list(fleet.engine._jobs) == ["slurm-9999"]
+
+
 def test_an_operator_holds_a_job_by_its_name():
     fleet = Fleet(thermal="shadow").hear(*trace([50.0]), job_event("job_began", 0))
     fleet.engine.on_override(word("HOLD", kind="job", target="slurm-7"))

@@ -113,14 +113,14 @@ def test_a_run_is_not_renewed():
 def test_switching_to_enforce_says_a_standing_hold_again():
     shadow = Spoken()
     before = shadow.hear(0, HOLD)
-    enforce = Spoken(state=gate.recover(before, at(10)))
+    enforce = Spoken(state=gate.recover(SETTINGS, before, at(10)))
     assert enforce.hear(30, HOLD, mode="enforce") is None
     assert enforce.hear(60, HOLD, mode="enforce").mode == "enforce"
 
 
 def test_after_a_restart_the_retained_decision_goes_on():
     before = Spoken().hear(0, HOLD)
-    spoken = Spoken(state=gate.recover(before, at(30)))
+    spoken = Spoken(state=gate.recover(SETTINGS, before, at(30)))
     assert spoken.hear(31, HOLD) is None
     after = spoken.hear(60, RUN)
     assert after.supersedes == before.id
@@ -129,7 +129,7 @@ def test_after_a_restart_the_retained_decision_goes_on():
 
 def test_of_an_expired_decision_only_the_sequence_is_kept():
     before = msgspec.structs.replace(Spoken().hear(0, HOLD), seq=2**52)
-    spoken = Spoken(state=gate.recover(before, at(121)))
+    spoken = Spoken(state=gate.recover(SETTINGS, before, at(121)))
     assert spoken.hear(121, RUN) is None
     after = spoken.hear(122, HOLD)
     assert (after.seq, after.supersedes) == (2**52 + 1, "")

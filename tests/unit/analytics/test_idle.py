@@ -335,3 +335,19 @@ def decided(verdict: Verdict) -> GateDecision:
         cjp=verdict.cjp,
         inputs="",
     )
+
+
+def test_a_power_limit_that_was_lowered_for_a_pace_makes_no_work_of_idling():
+    job = Job(retry_s=0.0)
+    job.run(600, BUSY)
+    job.run(2000, IDLE)
+    assert job.verdicts[-1][1].state is State.HOLD
+    job.run(1200, {**IDLE, "power_limit_w": 280.0})
+    assert job.verdicts[-1][1].state is State.HOLD
+
+
+def test_work_that_keeps_to_a_limit_lowered_far_is_no_collective_that_waits():
+    job = Job()
+    job.run(600, BUSY)
+    job.run(7200, {"util_ratio": 1.0, "power_w": 198.0, "power_limit_w": 200.0})
+    assert job.changes() == []

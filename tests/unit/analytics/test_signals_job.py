@@ -166,3 +166,12 @@ def _member(name: tuple[str, str], second: float) -> Member:
     node, device = name
     point = sample(second, device=device, node=node, power_w=work(second) * RATED_W, power_limit_w=RATED_W)
     return Member(node=node, device=device, began_ns=0, point=point)
+
+
+@pytest.mark.parametrize("loading", [0.2, 0.28])
+def test_a_device_that_prepares_the_work_of_all_is_in_step_once_they_work(loading):
+    job, devices = Job(), gpus(8)
+    quiet = dict.fromkeys(devices, lambda second: 0.1) | {devices[0]: lambda second: loading}
+    job.run(range(600), quiet)
+    job.run(range(600, 900), in_step(8))
+    assert job.found[devices[0]] < BOUND

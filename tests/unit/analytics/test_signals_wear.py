@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from tests.unit.analytics.signal_traces import RATED_W, Node, gpu
+from thermogate.core.model import DeviceInfo
 from thermogate.core.wire import Point
 
 AIR_C = 25.0
@@ -163,3 +164,25 @@ def test_five_degrees_of_warmer_air_are_no_fault_of_a_device_that_water_cools(no
 def _without(point: Point, missing: str) -> Point:
     fields = {name: value for name, value in point.fields.items() if name != missing}
     return msgspec.structs.replace(point, fields=fields)
+
+
+def listed(uuid: str) -> dict[str, DeviceInfo]:
+    return {"gpu0": DeviceInfo(kind="gpu", device="0", model="x", uuid=uuid)}
+
+
+@pytest.mark.parametrize(("after", "severity_is_known"), [("GPU-a", True), ("", True), ("GPU-b", False)])
+def test_another_device_of_the_same_number_is_not_held_against_the_baseline_of_the_first(
+    machine, after, severity_is_known
+):
+    node = Node(listed("GPU-a"))
+    node.hear(*machine.works(180 + 1800 + 600))
+    node.inventory = listed(after)
+    node.hear(*machine.works(900, cooler=1.6))
+    assert (severity(node) is not None) is severity_is_known
+
+
+def test_what_was_stored_before_devices_had_a_uuid_is_still_read(node, machine):
+    node.hear(*machine.works(300))
+    stored = msgspec.json.decode(msgspec.json.encode(node.state))
+    stored["devices"]["gpu0"].pop()
+    assert msgspec.convert(stored, type(node.state)) == node.state

@@ -86,3 +86,12 @@ def test_a_limit_that_is_not_known_does_not_hide_what_the_device_says_itself():
     verdict = node.hear(*slowed(0, 60, temp_limit_c=None))
     assert verdict.state is State.HOLD
     assert verdict.pace == 0.9
+
+
+@pytest.mark.parametrize(("util", "state"), [(0.0, State.RUN), (0.95, State.HOLD)])
+def test_an_idle_device_that_slows_itself_down_is_not_held_either_when_its_limit_is_not_known(util, state):
+    node = Watched()
+    for second in range(60):
+        fields = {"temp_limit_c": None, "util_ratio": util, "clock_event_hw_thermal": 1.0}
+        node.hear(point(second, temp_c=60.0, **fields))
+    assert node.verdicts[-1][1].state is state

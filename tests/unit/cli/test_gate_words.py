@@ -2,6 +2,7 @@ import argparse
 import time
 
 import pytest
+from msgspec.structs import replace
 
 from thermogate.cli import gate_words
 from thermogate.cli import main as cli
@@ -24,6 +25,13 @@ def test_a_word_has_a_reason_a_name_and_an_end():
     assert (said.state, said.pace, said.by, said.why) == (State.HOLD, 1.0, "alice", "fan is being changed")
     assert (said.from_ns, said.until_ns) == (NOW_NS, NOW_NS + 7200 * NS)
     assert (said.kind, said.target) == ("node", "n17")
+
+
+def test_a_word_of_a_clock_that_is_ahead_can_be_taken_back():
+    ahead_ns = time.time_ns() + 3600 * NS
+    ahead = replace(word(), issued_at_ns=ahead_ns, from_ns=ahead_ns, until_ns=ahead_ns + 3600 * NS)
+    taken_back = gate_words.over("node", "n17", "bob", ahead)
+    assert ahead.issued_at_ns < taken_back.issued_at_ns == taken_back.until_ns
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+import os
 import time
 
 import pytest
@@ -151,3 +152,57 @@ def test_a_key_of_elsewhere_is_used_as_it_is(tmp_path):
 def test_what_will_not_do_is_said(keys, arguments, said):
     status, _, told = keys(*arguments)
     assert (status, said in told) == (78, True), told
+
+
+def test_what_a_key_signed_in_the_second_of_its_end_stays_good(keys, tmp_path):
+    """Else the head of the audit log, signed just before, would be a foreign one at the next start."""
+    key, file = keyring.ensure_keys(tmp_path / "keys")
+    while time.time() % 1 < 0.5:
+        time.sleep(0.01)
+    signed_ns = time.time_ns()
+    assert keys("rotate", "--overlap", "0s")[0] == 0
+    ended = next(one for one in key_files.read(file) if one.key_id == key.key_id)
+    assert ended.until_ns is not None
+    assert signed_ns < ended.until_ns <= time.time_ns()
+
+
+def test_a_file_of_trusted_keys_of_elsewhere_must_have_the_gates_own(keys, tmp_path):
+    """Else the gate would set its own log aside at every start. A rotation is for that file, too."""
+    elsewhere = tmp_path / "elsewhere"
+    with pytest.raises(ConfigError, match="cannot read"):
+        keyring.ensure_keys(tmp_path / "keys", None, elsewhere)
+    elsewhere.write_text("")
+    with pytest.raises(ConfigError, match="lacks the gate's own key: add the line") as told:
+        keyring.ensure_keys(tmp_path / "keys", None, elsewhere)
+    elsewhere.write_text(str(told.value).partition("add the line ")[2] + "\n")
+    assert keyring.ensure_keys(tmp_path / "keys", None, elsewhere)[1] == elsewhere
+
+    assert keys("rotate", "--prepare", "--set", f"analytics.trusted_file={elsewhere}")[0] == 0
+    assert keys("rotate", "--set", f"analytics.trusted_file={elsewhere}")[0] == 0
+    key, _ = keyring.ensure_keys(tmp_path / "keys", None, elsewhere)
+    assert [one.until_ns is None for one in key_files.read(elsewhere)] == [False, True]
+    assert key_files.read(elsewhere)[1].key_id == key.key_id
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what is another's")
+def test_what_root_makes_in_a_services_folder_is_the_services(keys, tmp_path):
+    """Also before the service has ever started: else it could neither read nor write its own keys."""
+    os.chown(tmp_path, 64001, 64002)
+    assert keys("make", "operator", "--name", "alice", "--trust")[0] == 0
+    made = [tmp_path / "keys", tmp_path / "keys" / "trusted"]
+    assert {(one.stat().st_uid, one.stat().st_gid) for one in made} == {(64001, 64002)}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("show",), ("list",), ("make", "gate"), ("rotate",), ("make", "operator", "--trust"), ("revoke", "a")],
+)
+def test_a_folder_that_one_may_not_look_into_is_said(keys, tmp_path, arguments):
+    """A service's, to an operator who is not root there."""
+    if os.geteuid() == 0:
+        (tmp_path / "keys").symlink_to("keys")  # who is root may look everywhere but into this
+    else:
+        (tmp_path / "keys").mkdir(mode=0)
+    status, _, said = keys(*arguments)
+    assert status in (1, 78)
+    assert str(tmp_path / "keys") in said

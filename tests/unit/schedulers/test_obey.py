@@ -5,9 +5,11 @@ import itertools
 
 import pytest
 
-from tests.contract.schedulers_contract import NotebookWorld, obeying
+from tests.contract.schedulers_contract import Bench, NotebookWorld, obeying
 from tests.fakes import FakeClock
 from thermogate.schedulers.adapter import ActionError
+from thermogate.schedulers.journal import Journal
+from thermogate.schedulers.obey import Obey
 
 
 @pytest.fixture
@@ -126,3 +128,56 @@ async def test_undoing_everything_by_command_leaves_nothing(world, clock, tmp_pa
         await bench.end()
         assert await bench.obey.undo_all()
         assert not any(world.reasons.values())
+
+
+async def test_a_hold_that_ends_while_the_last_look_at_it_fails_is_undone_once_undoing_is_allowed(
+    world, clock, tmp_path
+):
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    plan = world.adapter.plan
+
+    async def hangs(target, wanted, marks):
+        if wanted.held:
+            begun.set()
+            await go_on.wait()
+        return await plan(target, wanted, marks)
+
+    before = Journal(tmp_path / "journal.json", "notebook")
+    before.set(world.target, {"hold": "thermogate: hot"}, done=True)
+    world.reasons["n17"] = "thermogate: hot"
+    world.adapter.plan = hangs
+    world.broken = True  # as the broker is, after the whole site was without power
+    async with obeying(world, clock, tmp_path, heard=False) as bench:
+        bench.say("HOLD", for_s=5)
+        await begun.wait()
+        await bench.until(lambda: not bench.hand.standings())
+        go_on.set()
+        await bench.pass_s(30)
+        assert world.held()
+        world.broken = False
+        await bench.until(lambda: not world.held())
+
+
+async def test_a_disk_that_takes_nothing_at_the_start_does_not_end_the_service(world, clock, tmp_path):
+    (tmp_path / "journal.json").mkdir()  # replacing it fails, as root too
+    world.reasons["n17"] = "thermogate: of an earlier life"
+    bench = Bench(world, clock, tmp_path)
+    bench.hand.heard.set()
+    bench.journal = Journal(bench.file, "notebook")
+    obey = Obey(world.adapter, bench.hand, bench.journal, bench.settings, clock, dry_run=False, host="n0")
+    running = asyncio.create_task(obey.run(bench.stop))
+    try:
+        await bench.until(lambda: not world.held())
+        assert not running.done()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_is_let_go_at_a_pace_below_1_is_reported_as_undone(world, clock, tmp_path):
+    async with obeying(world, clock, tmp_path) as bench:
+        bench.say("HOLD")
+        await bench.until(world.held)
+        bench.say("RUN", pace=0.8)
+        await bench.until(lambda: not world.held())
+        await bench.until(lambda: bench.outcomes[:2] == ["done", "undone"])

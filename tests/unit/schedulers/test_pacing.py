@@ -53,3 +53,11 @@ def test_a_debt_ends_when_the_pace_is_full_again():
     assert pacer.rest_s(0.5, 30.0) == 10.0
     assert pacer.rest_s(1.0, 30.0) == 0.0
     assert pacer.rest_s(0.5, 31.0) == 1.0
+
+
+def test_a_wait_pays_the_debt():
+    pacer = Pacer()
+    pacer.begin(0.0)
+    assert pacer.rest_s(0.0, 1.0) == 10.0
+    pacer.begin(100.0)
+    assert pacer.rest_s(0.5, 101.0) == 1.0

@@ -235,3 +235,16 @@ def test_checkpoint_needs_a_signal_and_names_of_nodes_are_not_taken_twice():
     with pytest.raises(ConfigError, match="checkpoint_signal"):
         load(SchedulerSettings, sets=["slurm.checkpoint_signal=KILL"])
     assert msgspec.structs.asdict(load(SchedulerSettings).slurm)["on_node_hold"] == "leave"
+
+
+async def test_a_drain_of_a_node_that_was_taken_out_of_its_partition_is_found_and_given_back(slurm, clock):
+    one = adapter(slurm, clock)
+    _, marks = await obey(one, NODE, wanted(NODE), {})
+    slurm.nodes["gpu0"].in_partition = False
+    plan, marks = await obey(one, NODE, wanted(NODE), marks)
+    assert not plan.steps
+    assert "drain" in marks
+    assert await one.found() == {NODE: {"drain": Mark()}}
+    _, marks = await obey(one, NODE, FREE, marks)
+    assert not slurm.nodes["gpu0"].states & {"DRAIN"}
+    assert not marks

@@ -30,6 +30,14 @@ def test_a_line_break_in_a_reason_makes_no_node():
     assert "anna" not in found
 
 
+def test_shown_nodes_are_read_likewise_also_those_of_no_partition():
+    found = reading.read_shown_nodes(recorded("show-nodes.txt"))
+    assert list(found) == ["gpu0", "gpu1", "gpu2", "gpu3"]
+    assert found["gpu0"] == reading.NodeSeen("gpu0", frozenset({"IDLE"}), "")
+    assert (found["gpu1"].states, found["gpu1"].reason) == ({"IDLE", "DRAIN"}, "thermogate: x")
+    assert (found["gpu2"].drained, found["gpu2"].reason) == (True, "new fan,")
+
+
 def test_jobs_are_named_so_that_a_command_reaches_them_and_no_other():
     found = {job.id: job for job in reading.read_jobs(recorded("squeue.txt"))}
     assert found[1] == JobSeen(1, "1", "RUNNING", held=False, requeueable=True)

@@ -36,6 +36,10 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     evidence_ns: int = 0
 
 
+_GAP_S = 30.0
+"""What tells nothing of an alarm (an event, a message of others) ends what is on end after this only."""
+
+
 class Finding(NamedTuple):
     """What a rule finds at one instant: an alarm, or whether its release condition holds.
 
@@ -73,8 +77,11 @@ def follow(
         return None
     if found.calm is None:
         evidence_ns = before.evidence_ns or now_ns
-        stale = now_ns - evidence_ns >= stale_s * NS
-        return None if stale else replace(before, calm_since_ns=0, evidence_ns=evidence_ns)
+        unseen_ns = now_ns - evidence_ns
+        if unseen_ns >= stale_s * NS:
+            return None
+        calm_since_ns = before.calm_since_ns if unseen_ns <= _GAP_S * NS else 0
+        return replace(before, calm_since_ns=calm_since_ns, evidence_ns=evidence_ns)
     calm_since_ns = (before.calm_since_ns or now_ns) if found.calm else 0
     if found.calm and now_ns - calm_since_ns >= release_s * NS:
         return None

@@ -180,5 +180,8 @@ def full_power_w(point: Point, info: DeviceInfo | None) -> float | None:
 
     A power cap lowers the limit in force, and must not make what is drawn under it look like full power.
     """
-    known = (info.rated_power_w if info is not None else None, point.fields.get("power_limit_w"))
-    return max((one for one in known if one is not None), default=None)
+    limit_w = point.fields.get("power_limit_w")
+    rated_w = info.rated_power_w if info is not None else None
+    if limit_w is None or (rated_w is not None and rated_w >= limit_w):
+        return rated_w
+    return limit_w

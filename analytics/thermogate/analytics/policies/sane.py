@@ -2,6 +2,7 @@
 
 _MOST_C = 1e4
 _MOST_W = 1e6
+_MOST_RATIO = 1e6
 
 
 def temperature(temp_c: float | None) -> float | None:
@@ -17,3 +18,8 @@ def power(power_w: float | None) -> float | None:
 def rated(rated_w: float | None) -> float | None:
     """The rated power or power limit; None when nothing can be divided by it."""
     return rated_w if rated_w is not None and 1.0 <= rated_w < _MOST_W else None
+
+
+def ratio(value: float | None) -> float | None:
+    """The utilization or another share; None when it is none at all."""
+    return value if value is not None and 0.0 <= value < _MOST_RATIO else None

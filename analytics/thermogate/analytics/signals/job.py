@@ -144,7 +144,8 @@ def _learn(
 ) -> tuple[float, float]:
     """The habit learned on, and for how long: load over pace by least squares, so idle time counts little.
 
-    Once there is a habit, what is far off it pulls no harder than `habit_pull_ratio`.
+    Once there is a habit, what is far off it pulls no harder than `habit_pull_ratio`. What is seen before the
+    job works makes none: one device loads and compiles for all.
     """
     work = job_pace / params.level_least_ratio
     weight_s = sample_s * work * work if work < 1.0 else sample_s
@@ -154,6 +155,8 @@ def _learn(
         most = params.habit_pull_ratio * _level(params, now)
         off = min(max(off, -most), most)
     habit = now.habit + share(now.habit_s, weight_s, params.habit_s) * off / job_pace
+    if work < 1.0 and now.habit_s < params.fast_s:
+        return _bounded(habit), now.habit_s
     return _bounded(habit), min(now.habit_s + weight_s, params.habit_s)
 
 

@@ -14,12 +14,16 @@ from thermogate.core.wire import Point
 
 
 class Device(msgspec.Struct, frozen=True, array_like=True):
-    """What is remembered of one device up to `time_ns`; None where it has not said what it takes."""
+    """What is remembered of one device up to `time_ns`; None where it has not said what it takes.
+
+    `uuid` is "" while its node has not said it: another device of the same number begins anew.
+    """
 
     time_ns: int
     variation: Variation | None = None
     heat: Heat | None = None
     wear: Wear = NEW
+    uuid: str = ""
 
 
 class NodeState(msgspec.Struct, frozen=True):
@@ -60,7 +64,11 @@ def _sample(
     params: SignalSettings, before: Device | None, name: str, point: Point, info: DeviceInfo | None
 ) -> tuple[Device, DeviceSignals]:
     time_ns, fields = point.time_ns, point.fields
-    known = before if before is not None else Device(time_ns)
+    uuid = info.uuid if info is not None else ""
+    if before is None or (uuid and before.uuid and uuid != before.uuid):
+        known = Device(time_ns)
+    else:
+        known, uuid = before, uuid or before.uuid
     variation, heat, worn = known.variation, known.heat, known.wear
     rle, temp_c = fields.get("rle"), temp_of(point)
     rated_w = full_power_w(point, info)
@@ -75,6 +83,6 @@ def _sample(
     if varies is not None and heat is not None and heat.time_ns == time_ns:
         limit_c = fields.get("temp_limit_c", info.temp_limit_c if info is not None else None)
         overloaded = overload(params, varies, heat, limit_c)
-    return Device(time_ns, variation, heat, worn), DeviceSignals(
+    return Device(time_ns, variation, heat, worn, uuid), DeviceSignals(
         device=name, volatility=varies, overload=overloaded, repair_severity=repair_severity(params, worn)
     )

@@ -77,6 +77,13 @@ class Child:
             except (ProcessLookupError, PermissionError):
                 return
 
+    def send_all(self, number: int) -> bool:
+        """To all below us, also in other groups and sessions; whether there is any."""
+        below = self._below()
+        for one in below:
+            tree.send(one, number)
+        return bool(below)
+
     def checkpoint(self, number: signal.Signals) -> bool:
         """Tell those who have a handler for it: of others it would be the end. Whether anybody has one."""
         told = tree.catchers(self.pid, number)

@@ -116,14 +116,20 @@ class Runner:
         while True:
             self._news.clear()
             self._child.reap()
-            if self._child.exit_code is not None:
+            if self._child.exit_code is not None and not self._leaves_some():
                 self._terminal.take()
                 return self._child.exit_code
-            if self._child.stopped_by in _AT_TERMINAL and (self._terminal.given or self._phase == "frozen"):
+            if self._child.stopped_by in _AT_TERMINAL and (self._terminal.ours or self._phase == "frozen"):
                 self._stop_with_it()
                 continue
             self._obey(*self._gravest())
             await self._first_of(self._news, self._until_s)
+
+    def _leaves_some(self) -> bool:
+        """Whether a hold has ended it, but not yet what it has started: workers in sessions of their own."""
+        return (
+            self._phase == "ending" and self._until_s < float("inf") and self._child.send_all(signal.SIGTERM)
+        )
 
     def _obey(self, target: Target, standing: Standing) -> None:
         self._look(target, standing)
@@ -141,7 +147,7 @@ class Runner:
                 self._enter("runs")
             case "ending" if due:
                 _say("it has not ended: SIGKILL")
-                self._child.send(signal.SIGKILL)
+                self._child.send_all(signal.SIGKILL)
                 self._until_s = float("inf")
 
     def _checkpoint(self, target: Target, standing: Standing) -> None:
@@ -185,7 +191,7 @@ class Runner:
         """Ctrl-Z: stop as the program has, for the shell to see, and wake it when we are woken."""
         number, self._child.stopped_by = self._child.stopped_by, 0
         if number != signal.SIGTSTP and self._phase != "frozen":  # it came to the terminal before its turn
-            self._terminal.give(self._child.pid)
+            self._terminal.give(self._child.pid, asked=True)
             self._child.send(signal.SIGCONT)
             return
         self._terminal.take()

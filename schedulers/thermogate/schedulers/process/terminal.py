@@ -6,15 +6,20 @@ import signal
 
 
 class Terminal:
-    """The controlling terminal, if there is one with us in its foreground; else no call does anything."""
+    """The controlling terminal, if there is one with us in its foreground; else no call does anything.
+
+    In a pipeline others may need it (a pager): there the program gets it when it asks for it.
+    """
 
     def __init__(self) -> None:
         self._fd: int | None = None
+        self._alone = True
         self.given = False
         """Whether it is the program's turn."""
 
     def open(self) -> None:
         """Find it."""
+        self._alone = os.isatty(0) and os.isatty(1)
         with contextlib.suppress(OSError):
             self._fd = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
 
@@ -25,13 +30,16 @@ class Terminal:
             os.close(self._fd)
             self._fd = None
 
-    def give(self, group: int) -> bool:
-        """To the program's group: it may read, and gets Ctrl-C and Ctrl-Z. Whether it was ours to give."""
-        if self._fd is None or not (self.given or self._in_front()):
-            return False
-        self._set(group)
-        self.given = True
-        return True
+    @property
+    def ours(self) -> bool:
+        """Whether it is our turn, or the program's that has it from us."""
+        return self.given or self._in_front()
+
+    def give(self, group: int, *, asked: bool = False) -> None:
+        """To the program's group: it may read, and gets Ctrl-C and Ctrl-Z."""
+        if self._fd is not None and (self._alone or asked) and self.ours:
+            self._set(group)
+            self.given = True
 
     def take(self) -> None:
         """Back to us, if it was given."""

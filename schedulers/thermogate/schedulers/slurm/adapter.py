@@ -63,7 +63,7 @@ class SlurmAdapter:
     async def found(self) -> Mapping[Target, Marks]:
         """Drains whose Reason is ours, and jobs whose AdminComment says what we did."""
         found: dict[Target, dict[str, Mark]] = {}
-        for node in (await self._nodes()).values():
+        for node in (await self._all_nodes()).values():
             if node.drained and is_ours(node.reason):
                 target: Target = ("node", self._targets.get(node.name, node.name))
                 found.setdefault(target, {})[nodes.DRAIN] = Mark()
@@ -78,7 +78,7 @@ class SlurmAdapter:
         if not wanted.held and not marks:
             return Plan(f"a pace of {wanted.pace:.2f} is nothing that Slurm could set")
         name = self._settings.nodes.get(target[1], target[1])
-        node = (await self._nodes(name)).get(name)
+        node = await self._node(name)
         mark = marks.get(nodes.DRAIN)
         now_s = self._now_s()
         boot_s = await self._boot_s() if wanted.held and nodes.is_missing(node, mark) else None
@@ -117,12 +117,17 @@ class SlurmAdapter:
         there = {job.spec: job for job in await self._jobs(f"--jobs={','.join(by_spec)}")}
         return jobs.joined(jobs.release_job(there.get(spec), spec, what) for spec, what in by_spec.items())
 
-    async def _nodes(self, *names: str) -> dict[str, NodeSeen]:
-        asked = (f"--nodes={','.join(names)}",) if names else ()
+    async def _node(self, name: str) -> NodeSeen | None:
         text = await self._runner.run(
-            "sinfo", "--all", "--noheader", "--Node", *asked, f"--Format={reading.node_format()}"
+            "sinfo", "--all", "--noheader", "--Node", f"--nodes={name}", f"--Format={reading.node_format()}"
         )
-        return reading.read_nodes(text)
+        found = reading.read_nodes(text).get(name)
+        # sinfo is silent about a node that was taken out of its partition: ours would be forgotten there
+        return found if found is not None else (await self._all_nodes()).get(name)
+
+    async def _all_nodes(self) -> dict[str, NodeSeen]:
+        text = await self._runner.run("scontrol", "--all", "show", "node", "--oneliner")
+        return reading.read_shown_nodes(text)
 
     async def _jobs(self, *asked: str) -> list[JobSeen]:
         try:

@@ -103,7 +103,8 @@ class SlurmApp:
         for target, marks in (await self._adapter.found()).items():
             known = self._journal.marks(target)
             lost = {name: mark.detail for name, mark in marks.items() if name not in known}
-            self._journal.set(target, lost, done=True)
+            with contextlib.suppress(UnavailableError):  # a full disk: it is known until all is undone
+                self._journal.set(target, lost, done=True)
 
     async def _undo(self, target: Target, done: list[str]) -> str:
         """Undo what can be undone now of one target; what is still to be waited for, or ""."""
@@ -112,9 +113,9 @@ class SlurmApp:
             self._journal.clear(target, plan.forgets)
             for step in plan.steps:
                 await self._adapter.perform(step)
-                self._journal.clear(target, step.clears)
                 done.append(step.text)
-        except ActionError as err:
+                self._journal.clear(target, step.clears)
+        except (ActionError, UnavailableError) as err:
             return f"{target[1]}: {err}"
         return plan.text if self._journal.marks(target) else ""
 

@@ -23,6 +23,8 @@ _JOB_WIDTHS = {
     "Requeue": 8,
     "BatchFlag": 8,
 }
+_SHOWN = re.compile(r"^NodeName=(\S+) .*? State=(\S+)(.*)$", re.MULTILINE)
+_REASON = re.compile(r" Reason=(.*?)(?: \[[^\[\]]*@[^\[\]]*\]|$)")
 _TASK = re.compile(r"[0-9]{1,10}_[0-9]{1,10}")
 _NO_REASON = ("", "none", "(null)")
 
@@ -81,6 +83,16 @@ def read_nodes(text: str) -> dict[str, NodeSeen]:
         words = frozenset(re.findall(r"[A-Z_]+", state.upper()))
         if name and words and " " not in name:
             found.setdefault(name, NodeSeen(name, words, "" if reason in _NO_REASON else reason))
+    return found
+
+
+def read_shown_nodes(text: str) -> dict[str, NodeSeen]:
+    """The same from `scontrol show node --oneliner`, which also tells of nodes that are in no partition."""
+    found: dict[str, NodeSeen] = {}
+    for name, state, rest in _SHOWN.findall(text):
+        reason = _REASON.search(rest)
+        words = frozenset(re.findall(r"[A-Z_]+", state.upper()))
+        found.setdefault(name, NodeSeen(name, words, reason[1].strip() if reason else ""))
     return found
 
 

@@ -66,6 +66,7 @@ class Gate:
         self._gates: tuple[Target, ...] = ()
         self._held_by: Target = _NOBODY
         self._pacer = Pacer()
+        self._waits = False
         self._reported_s = -math.inf
 
     def open(self) -> Self:
@@ -119,7 +120,7 @@ class Gate:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_client", "_pid", "_gates", "_held_by", "_pacer", "_reported_s")
+        left_out = ("_client", "_pid", "_gates", "_held_by", "_pacer", "_waits", "_reported_s")
         return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -148,6 +149,7 @@ class Gate:
 
     def wait_if_held(self, checkpoint: Callable[[], object] | None = None) -> float:
         """If held, call `checkpoint` once and return when released; how many seconds that took, else 0.0."""
+        self._waits = True
         if not self._is_held():
             return 0.0
         began_s = time.monotonic()
@@ -182,7 +184,12 @@ class Gate:
             self._client.say(self._held_by, standing, outcome, text)
 
     def keep_pace(self) -> float:
-        """Call after every step: sleeps so long that `pace` of the time is spent in steps; how long."""
+        """Call after every step: sleeps so long that `pace` of the time is spent in steps; how long.
+
+        Not while held, in a training that calls `wait_if_held`: its checkpoint is not to wait for a sleep.
+        """
+        if self._waits and self._is_held():
+            return 0.0
         rest_s = self._pacer.rest_s(self.pace, time.monotonic())
         if rest_s <= 0.0:
             return 0.0

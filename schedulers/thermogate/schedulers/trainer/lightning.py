@@ -39,7 +39,10 @@ class GateCallback(Callback):  # type: ignore[misc]
         """The norm of the gradients, when it is about to be reported."""
         if self._gate.report_due:
             gradients = [one.grad for one in pl_module.parameters() if one.grad is not None]
-            self._grad_norm = float(torch.nn.utils.get_total_norm(gradients))
+            if all(
+                type(one) is torch.Tensor for one in gradients
+            ):  # of one spread over ranks, all would have to ask
+                self._grad_norm = float(torch.nn.utils.get_total_norm(gradients))
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int

@@ -14,8 +14,9 @@ class Pacer:
         self._debt_s = 0.0
 
     def begin(self, now_s: float) -> None:
-        """Computing begins, or goes on after a wait, now."""
+        """Computing begins, or goes on after a wait, now: what was to be slept has been waited."""
         self._since_s = now_s
+        self._debt_s = 0.0
 
     def rest_s(self, pace: float, now_s: float) -> float:
         """A step is done: how long to sleep now, at most 10 s, so that the share of computing is `pace`.

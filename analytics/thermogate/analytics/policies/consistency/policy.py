@@ -32,7 +32,7 @@ def step(
             _judge(params, alarms, name, watch, found)
     apart_ns = _apart_ns(params, state.apart_ns, observation)
     apart_key = key_of("apart", _NODE)
-    if apart_ns or apart_key in alarms:
+    if len(observation.points) > 1 and (apart_ns or apart_key in alarms):
         found[apart_key] = judge_apart(params, apart_ns, _spread_s(observation), observation.now_ns)
     standing, verdict = go_on(ConsistencyVoice(params), state.standing, found, observation.now_ns)
     return ConsistencyState(devices, apart_ns, standing), verdict

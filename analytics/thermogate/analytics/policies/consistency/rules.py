@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from thermogate.analytics.config import ConsistencySettings
 from thermogate.analytics.policies.alarms import NOTHING, Alarm, Finding
-from thermogate.analytics.policies.consistency.memory import METRICS
+from thermogate.analytics.policies.consistency.memory import METRICS, MOVED_METRIC
 from thermogate.analytics.policies.consistency.watch import Watch
 from thermogate.core.clock import NS
 from thermogate.core.decision import Reason
@@ -54,7 +54,7 @@ def judge_stuck(params: ConsistencySettings, name: str, watch: Watch) -> Finding
         return Finding(calm=lasted_s < params.stuck_s)
     same = _reason("stuck", name, lasted_s, params.stuck_s, "s", lasted_s)
     power = Reason(
-        metric="power_moved_ratio",
+        metric=MOVED_METRIC,
         value=round(moved_w / (watch.limit_w or 1.0), 3),
         threshold=params.stuck_power_ratio,
         unit="ratio",

@@ -55,7 +55,9 @@ def take(params: ConsistencySettings, before: Watch, point: Point, info: DeviceI
     kept_w = before.slow_w if slow_w is None else slow_w
     here_w = 0.0 if kept_w is None else kept_w
     keeps = same or temp_c is None
-    jump = _jump(params, before, core_c, now_ns) if is_gpu else _NO_JUMP
+    jump = _NO_JUMP
+    if is_gpu and (before.jump_ns or _is_apart(params, before.temp_c, core_c)):
+        jump = _jump(params, before, core_c, now_ns)
     out_of_range = temp_c is not None and not params.temp_least_c <= temp_c <= params.temp_most_c
     is_over = power_w is not None and limit_w is not None and power_w > params.over_ratio * limit_w
     return Watch(
@@ -87,6 +89,10 @@ def _smoothed(params: ConsistencySettings, before: Watch, power_w: float | None,
     return before.slow_w + (power_w - before.slow_w) * past_s / (past_s + params.stuck_smooth_s)
 
 
+def _is_apart(params: ConsistencySettings, before_c: float | None, temp_c: float | None) -> bool:
+    return temp_c is not None and before_c is not None and abs(temp_c - before_c) > params.jump_c
+
+
 def _jump(
     params: ConsistencySettings, before: Watch, temp_c: float | None, now_ns: int
 ) -> tuple[int, float, float]:
@@ -100,7 +106,7 @@ def _jump(
         told = now_ns - before.jump_ns > 2 * params.jump_stays_s * NS
         return _NO_JUMP if came_back or told else kept
     is_near = now_ns - before.temp_ns <= params.jump_gap_s * NS
-    if is_near and abs(temp_c - before.temp_c) > params.jump_c:
+    if is_near and _is_apart(params, before.temp_c, temp_c):
         return now_ns, before.temp_c, temp_c
     return _NO_JUMP
 

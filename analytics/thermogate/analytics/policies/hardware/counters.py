@@ -73,16 +73,19 @@ def take(params: HardwareSettings, before: Counters | None, point: Point, uuid: 
         uuid or before.uuid,
     )
     brake = fields.get("clock_event_hw_power_brake")
-    return _braked(params, after, brake) if brake else after
+    return _braked(params, after, brake, before.seen_ns) if brake else after
 
 
 def _is_less(value: float | None, before: float | None) -> bool:
     return value is not None and before is not None and value < before
 
 
-def _braked(params: HardwareSettings, after: Counters, brake: float | None) -> Counters:
+def _braked(params: HardwareSettings, after: Counters, brake: float | None, before_ns: int = 0) -> Counters:
+    """The counters with a brake now; `before_ns` is the sample before, maybe longer ago than the gap."""
     if not brake:
         return after
-    goes_on = after.seen_ns - after.braked_ns <= params.brake_gap_s * NS
+    on_end = after.braked_ns == before_ns
+    gap_s = max(params.brake_gap_s, params.brake_after_s / 2) if on_end else params.brake_gap_s
+    goes_on = after.seen_ns - after.braked_ns <= gap_s * NS
     began_ns = after.brake_ns if goes_on and after.brake_ns else after.seen_ns
     return msgspec.structs.replace(after, brake_ns=began_ns, braked_ns=after.seen_ns)

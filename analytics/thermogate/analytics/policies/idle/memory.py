@@ -1,12 +1,13 @@
 """What the idle policy remembers of a job and its devices, and what a device does by that."""
 
 import math
-from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from thermogate.analytics.config.idle import IdleSettings
+from thermogate.analytics.policies import sane
 from thermogate.analytics.policies.base import JobObservation, Member
 from thermogate.core.clock import NS
 from thermogate.core.decision import GateDecision, State
@@ -22,7 +23,8 @@ Does = Literal["works", "idles", "spins"]
 class Watched(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One device: utilization and power over its limit, smoothed, and the variance of the latter.
 
-    None is "not measured". `quiet_ns` is since when it has not worked, 0 while it does.
+    None is "not measured". `quiet_ns` is since when it has not worked, 0 while it does. `full_w` is the
+    most that its power limit has been, 0 while that is not known, and `limit_ratio` the limit now over it.
     """
 
     time_ns: int
@@ -30,6 +32,8 @@ class Watched(msgspec.Struct, frozen=True, array_like=True, gc=False):
     power_ratio: float | None
     variance: float = 0.0
     quiet_ns: int = 0
+    full_w: float = 0.0
+    limit_ratio: float = 1.0
 
 
 class IdleState(msgspec.Struct, frozen=True):
@@ -78,13 +82,15 @@ def absorb(params: IdleSettings, state: IdleState, observation: JobObservation) 
     After a HOLD begins nothing is smoothed until its checkpoint is over: that must not pass for work later.
     """
     checkpoints = state.held_ns and observation.now_ns - state.held_ns <= params.checkpoint_s * NS
-    known: Mapping[str, Watched] = {} if checkpoints else state.devices
     found: dict[str, Watched] = {}
     for member in observation.members[:_MAX_MEMBERS]:
         point, name = member.point, name_of(member)
         if point is None or observation.now_ns - point.time_ns > params.stale_s * NS:
             continue
-        found[name] = _take(params, known.get(name), point)
+        known = state.devices.get(name)
+        if checkpoints and known is not None and point.time_ns > known.time_ns:
+            known = Watched(0, None, None, full_w=known.full_w)
+        found[name] = _take(params, known, point)
     return found
 
 
@@ -102,7 +108,9 @@ def does(params: IdleSettings, watched: Watched) -> Does | None:
         return "idles" if power is not None and power < params.idle_power_ratio else None
     if util < params.busy_util_ratio:
         return "idles"
-    if util < params.spin_util_ratio or power is None or power >= params.spin_power_ratio:
+    if util < params.spin_util_ratio or power is None:
+        return "works"
+    if power >= params.spin_power_ratio * watched.limit_ratio:  # what keeps to a lowered limit does not wait
         return "works"
     return "spins" if math.sqrt(watched.variance) <= params.spin_spread_ratio * power else "works"
 
@@ -110,9 +118,11 @@ def does(params: IdleSettings, watched: Watched) -> Does | None:
 def _take(params: IdleSettings, before: Watched | None, point: Point) -> Watched:
     if before is not None and point.time_ns <= before.time_ns:
         return before
-    fields, limit_w = point.fields, point.fields.get("power_limit_w")
-    util, power_w = fields.get("util_ratio"), fields.get("power_w")
-    power = power_w / limit_w if power_w is not None and limit_w else None
+    fields = point.fields
+    util, power_w = sane.ratio(fields.get("util_ratio")), sane.power(fields.get("power_w"))
+    limit_w = sane.rated(fields.get("power_limit_w"))
+    full_w = _full_w(before, limit_w)
+    power = power_w / full_w if power_w is not None and full_w else None
     variance, quiet_ns = 0.0, 0
     if before is not None and point.time_ns - before.time_ns <= params.stale_s * NS:
         quiet_ns = before.quiet_ns
@@ -123,7 +133,19 @@ def _take(params: IdleSettings, before: Watched | None, point: Point) -> Watched
             off = power - before.power_ratio
             power = before.power_ratio + weight * off
             variance = (1.0 - weight) * (before.variance + weight * off * off)
-    after = Watched(point.time_ns, util, power, variance, quiet_ns)
+    after = Watched(
+        point.time_ns, util, power, variance, quiet_ns, full_w or 0.0, _limit_ratio(limit_w, full_w)
+    )
     if does(params, after) in ("works", None):
-        return Watched(point.time_ns, util, power, variance, 0)
-    return after if quiet_ns else Watched(point.time_ns, util, power, variance, point.time_ns)
+        return replace(after, quiet_ns=0)
+    return after if quiet_ns else replace(after, quiet_ns=point.time_ns)
+
+
+def _limit_ratio(limit_w: float | None, full_w: float | None) -> float:
+    return limit_w / full_w if limit_w and full_w else 1.0
+
+
+def _full_w(before: Watched | None, limit_w: float | None) -> float | None:
+    """The most that the power limit has been: a pace lowers it, and must not make idling look like work."""
+    known_w = before.full_w if before is not None else 0.0
+    return max(limit_w or 0.0, known_w) or None

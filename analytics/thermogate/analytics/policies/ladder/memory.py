@@ -5,6 +5,7 @@ import math
 import msgspec
 
 from thermogate.analytics.config.ladder import LadderSettings
+from thermogate.analytics.policies import sane
 from thermogate.core.clock import NS
 from thermogate.core.decision import GateDecision
 from thermogate.core.wire import Point
@@ -68,7 +69,7 @@ def take(params: LadderSettings, before: Rung | None, point: Point) -> Rung:
         fields.get("util_ratio", 0.0) >= params.load_util_ratio
         or fields.get("a_load_ratio", 0.0) >= params.load_power_ratio
     ):
-        rle, peak = fields.get("rle"), fields.get("rle_peak")
+        rle, peak = sane.ratio(fields.get("rle")), sane.ratio(fields.get("rle_peak"))
         if rle is None or not peak:
             below = above = _NEVER
         else:

@@ -5,7 +5,8 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from thermogate.analytics.config.power import PowerSettings
-from thermogate.analytics.policies.base import GroupObservation, Verdict
+from thermogate.analytics.policies import sane
+from thermogate.analytics.policies.base import Drawer, GroupObservation, Verdict
 from thermogate.analytics.policies.power import words
 from thermogate.analytics.policies.power.memory import Kept, PowerState, absorb
 from thermogate.analytics.policies.power.sharing import (
@@ -36,6 +37,7 @@ def step(
 ) -> tuple[PowerState, dict[str, Verdict]]:
     """The group after an observation of it, and what each of its nodes should do."""
     now_ns = max(observation.now_ns, state.now_ns)
+    observation = replace(observation, drawers=tuple(map(_believed, observation.drawers)))
     nodes = absorb(params, state, observation)
     all_ = loads(params, state.level, observation.drawers, nodes, now_ns)
     astray = stubborn(params, all_, nodes, now_ns)
@@ -56,6 +58,15 @@ def step(
         astray=tuple(sorted(astray)),
     )
     return after, words.verdicts(params, after, scene, all_, observation.drawers)
+
+
+def _believed(drawer: Drawer) -> Drawer:
+    """The node without what no node can draw: it must not slow down others, and sums must stay numbers."""
+    power_w, rated_w = sane.power(drawer.power_w), sane.rated(drawer.rated_w)
+    floor_w = sane.power(drawer.floor_w) or 0.0
+    if (power_w, rated_w, floor_w) == (drawer.power_w, drawer.rated_w, drawer.floor_w):
+        return drawer
+    return replace(drawer, power_w=power_w, rated_w=rated_w, floor_w=floor_w)
 
 
 def _planned(params: PowerSettings, state: PowerState, cap_w: float, all_: list[Load], now_ns: int) -> _Plan:

@@ -99,8 +99,13 @@ def heat(params: ThermalSettings, device: Device) -> Heat | None:
         limit_c=device.limit_c,
         rate_c_per_s=rate,
         time_s=_time_s(device.limit_c - temps[-1], rate),
-        loaded_ratio=sum(reading.loaded for reading in readings) / len(readings),
+        loaded_ratio=loaded_ratio(device),
     )
+
+
+def loaded_ratio(device: Device) -> float:
+    """In which share of the window the device was under load. Only where there are readings."""
+    return sum(reading.loaded for reading in device.readings) / len(device.readings)
 
 
 def margin_c(device: Device) -> float | None:
@@ -115,6 +120,11 @@ def slowed_ratio(params: ThermalSettings, device: Device) -> float | None:
     if not device.readings or device.readings[-1].slowed is None or not _is_enough(params, device):
         return None
     return sum(reading.slowed is True for reading in device.readings) / len(device.readings)
+
+
+def is_sparse(params: ThermalSettings, device: Device) -> bool:
+    """Whether its readings span the window and are still too few to judge it by."""
+    return len(device.readings) < params.heat_count and _is_covered(params, device.readings)
 
 
 def collapses(params: ThermalSettings, device: Device) -> int:
@@ -187,6 +197,10 @@ def _is_enough(params: ThermalSettings, device: Device) -> bool:
     readings = device.readings
     if len(readings) < params.heat_count or readings[-1].time_ns != device.seen_ns:
         return False
+    return _is_covered(params, readings)
+
+
+def _is_covered(params: ThermalSettings, readings: tuple[Reading, ...]) -> bool:
     return readings[-1].time_ns - readings[0].time_ns >= _COVERED_SHARE * params.heat_window_s * NS
 
 

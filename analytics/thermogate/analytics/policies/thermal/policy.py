@@ -6,7 +6,7 @@ from thermogate.analytics.policies.base import Observation, Verdict, device_name
 from thermogate.analytics.policies.standing import go_on
 from thermogate.analytics.policies.thermal.evidence import Device
 from thermogate.analytics.policies.thermal.memory import ThermalState, absorb
-from thermogate.analytics.policies.thermal.rules import judge_collapse, judge_heat, judge_slowdown
+from thermogate.analytics.policies.thermal.rules import judge_collapse, judge_heat, judge_slowdown, may_fire
 from thermogate.analytics.policies.thermal.words import ThermalVoice
 
 
@@ -30,6 +30,8 @@ def _judge(
     for point in observation.points:
         name = device_name(point.measurement, point.device)
         device = devices[name]
+        if not alarms and not may_fire(params, device):
+            continue
         slow, hot, ill = key_of("slowdown", name), key_of("heat", name), key_of("collapse", name)
         findings = {
             slow: judge_slowdown(params, name, device, watched=slow in alarms, now_ns=now_ns),

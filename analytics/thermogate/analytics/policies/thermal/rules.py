@@ -11,10 +11,22 @@ from thermogate.analytics.policies.thermal.evidence import (
     Heat,
     collapses,
     heat,
+    is_sparse,
+    loaded_ratio,
     margin_c,
     slowed_ratio,
 )
 from thermogate.core.decision import Reason
+
+
+def may_fire(params: ThermalSettings, device: Device) -> bool:
+    """The quick question of a healthy device: whether a rule may fire on its newest sample at all."""
+    if device.readings and device.readings[-1].slowed:
+        return True
+    if device.began_ns and device.began_ns[-1] == device.seen_ns:
+        return True
+    margin = margin_c(device)
+    return margin is not None and margin <= params.heat_near_c
 
 
 def judge_slowdown(
@@ -31,9 +43,9 @@ def judge_slowdown(
         return NOTHING
     if slowed < params.slow_share:
         return Finding(calm=slowed == 0)
-    measured = heat(params, device)
-    if measured is not None and measured.loaded_ratio < params.load_share:
+    if loaded_ratio(device) < params.load_share:
         return Finding(calm=False)
+    measured = heat(params, device)
     reason = Reason(
         metric="slowed_ratio",
         value=round(slowed, 3),
@@ -53,7 +65,9 @@ def judge_heat(params: ThermalSettings, name: str, device: Device, *, watched: b
         return NOTHING
     measured = heat(params, device)
     if measured is None:
-        return Finding(calm=False)  # it is there, but the window has still to fill
+        # It is there, but the window has still to fill. Sampled too seldom, it never will.
+        hopeless = margin >= params.heat_release_c and is_sparse(params, device)
+        return NOTHING if hopeless else Finding(calm=False)
     because = _heat_reasons(params, name, measured)
     if not because:
         return Finding(calm=_is_cool(params, measured))
