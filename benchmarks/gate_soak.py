@@ -56,6 +56,8 @@ _QUIET_S = 300.0
 """After the last fault: dwell, release and expiry of what stood."""
 _GAP_S = (2.0, 8.0)
 SHARE, EASED = BreakerSettings().fleet_share, GateSettings().eased_most_count
+HEARD_SHARE = 0.9
+"""Of the decisions on record, those that reached a subscriber in time: the broker is away at times."""
 MOST_CHANGES_AN_HOUR = 4 * EASED
 """Every way down is one of at most `gate.eased_most_count` an hour; up it goes in three steps at most."""
 
@@ -398,6 +400,11 @@ def _result(
     }
 
 
+def _recorded(folder: Path) -> int:
+    files = (folder / "gate" / "audit").glob("*.jsonl")
+    return sum(b'"decision":' in line for file in files for line in file.read_bytes().splitlines())
+
+
 def _audited(folder: Path, verb: str) -> bool:
     command = [sys.executable, "-m", "thermogate.cli.main", "audit", verb, "--data-dir", str(folder / "gate")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -417,6 +424,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         result = asyncio.run(_run(args, folder))
         result |= {"audit_verified": _audited(folder, "verify"), "audit_replayed": _audited(folder, "replay")}
+        result["recorded"] = _recorded(folder)
     for name, value in result.items():
         print(f"{name:<28}{value}")
     holds = {
@@ -424,6 +432,7 @@ def main() -> None:
         "no flapping": result["changes_an_hour_most"] <= MOST_CHANGES_AN_HOUR,
         "nothing forgotten": not result["left_drained"] and not result["left_in_journal"],
         "an operator's drains": result["drained_by_hand_untouched"],
+        "what is decided is heard": result["decisions"] >= HEARD_SHARE * result["recorded"],
         "the audit log": result["audit_verified"] and result["audit_replayed"],
     }
     for name, ok in holds.items():

@@ -309,6 +309,30 @@ async def test_messages_at_qos_0_beyond_what_may_wait_are_dropped_and_others_are
     assert 1000 <= topics.count("t/0") < 2000
 
 
+async def test_a_slow_reader_of_lossy_topics_loses_those_only_and_hears_the_broker_at_once(tmp_path):
+    with mosquitto(tmp_path, extra="max_queued_messages 0\n") as url:
+        topics = ("n/+/telemetry", "n/+/event")
+        slow = client(
+            url, "slow", subscribe=topics, lossy=frozenset(["telemetry"]), manual_ack=True, window=10
+        )
+        async with slow as reader, client(url, "pub") as pub:
+            await within(reader.wait_connected())
+            await within(pub.wait_connected())
+            for number in range(3000):
+                pub.publish_soon("n/a/telemetry", b"%d" % number)
+            for number in range(5):
+                await within(pub.publish("n/a/event", b"%d" % number), 30)
+            await within(reader.publish("n/a/other", b"heard"), 30)  # nothing was received by now
+            heard = []
+            while sum(message.topic.endswith("event") for message in heard) < 5:
+                some = await within(reader.receive(100), 30)
+                reader.ack(*some)
+                heard += some
+            samples = [message for message in heard if message.topic.endswith("telemetry")]
+            assert 0 < len(samples) < 1200
+            assert reader.dropped_count == 3000 - len(samples)
+
+
 async def test_a_message_too_large_to_be_ours_is_not_taken_into_memory_and_is_told(tmp_path):
     with mosquitto(tmp_path) as url:
         async with client(url, "pub") as pub:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from thermogate.analytics import baselines, words
+from thermogate.analytics import baselines, overload, words
 from thermogate.analytics.config import AnalyticsSettings
 from thermogate.analytics.deciding import Decided
 from thermogate.analytics.engine import Engine, Out
+from thermogate.analytics.overload import Overload
 from thermogate.analytics.publisher import Publisher
 from thermogate.analytics.recall import Past, recall
 from thermogate.analytics.shard import Shard
@@ -80,6 +81,7 @@ class Analytics:
         self._engine = Engine(settings, clock)
         self._shard = Shard(*settings.part)
         self._client: MqttClient | None = None
+        self._overload = Overload(clock)
         self._publisher: Publisher | None = None
         self._unsaid: dict[tuple[str, str], Decided] = {}
         self._telling = asyncio.Lock()
@@ -103,7 +105,7 @@ class Analytics:
     def problems(self) -> tuple[str, ...]:
         """Why nothing comes from the broker, or goes out; () when all is well."""
         broker = "" if self._client is None else self._client.last_problem
-        return tuple(problem for problem in (broker, self._audit_problem) if problem)
+        return tuple(problem for problem in (broker, self._audit_problem, self._overload.problem) if problem)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Decide until `stop`."""
@@ -117,7 +119,8 @@ class Analytics:
             client_id=self._shard.name(self._settings.client_id),
             subscribe=self._shard.topics(),
             manual_ack=True,  # then what waits here is bounded by the window
-            window=self._mqtt.receive_window,
+            window=min(self._mqtt.receive_window, overload.WINDOW),
+            lossy=overload.LOSSY,
             on_connect=lambda: self._connected(publisher),
         )
         self._client = mqtt
@@ -205,6 +208,7 @@ class Analytics:
     async def _tick(self, client: MqttClient, publisher: Publisher) -> None:
         while True:
             await self._clock.sleep_until(self._clock.steady_s() + self._settings.gate.tick_s)
+            self._overload.look(client)
             self._engine.tick()
             await self._tell(client, publisher)
             while self._overwritten:

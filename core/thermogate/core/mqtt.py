@@ -36,11 +36,11 @@ class MqttClient:
     Received messages wait in a queue that the broker's window bounds: with `manual_ack`, it sends
     no more than the window until they are acknowledged by `ack`. With `window` the client speaks MQTT 5
     and asks for one of that many messages; at 0, and at a broker that knows 3.1.1 only, it is the broker's
-    own. Messages at QoS 0 know no window: those that would have to wait beyond it are dropped. So are those
-    of a connection that has ended, beyond a window of them: they can no longer be acknowledged, and while
-    a store is down every new connection brings as many again. Entering
-    raises ConfigError where URL, certificates or password will not do; what is wrong later is logged and
-    in `last_problem`.
+    own. Topics whose last level is in `lossy` are asked for at QoS 0. Messages at QoS 0 know no window: those
+    that would have to wait beyond it, and 1000 more, are dropped and counted. So are those of a connection
+    that has ended, beyond a window of them: they can no longer be acknowledged, and while a store is down
+    every new connection brings as many again. Entering raises ConfigError where URL, certificates or
+    password will not do; what is wrong later is logged and in `last_problem`.
 
     A client with a `will` reads back the first message that it publishes on the will's topic, and hands
     out none from there: MQTT 3.1.1 brokers acknowledge what they drop because it may not be written.
@@ -55,6 +55,7 @@ class MqttClient:
         will: Will | None = None,
         manual_ack: bool = False,
         window: int = 0,
+        lossy: frozenset[str] = frozenset(),
         on_connect: Callable[[], None] = lambda: None,
     ) -> None:
         self.settings = settings
@@ -70,7 +71,9 @@ class MqttClient:
             self._gone_in_thread,
             self._ended_in_thread,
         )
-        self._link = Link(settings, Session(client_id, subscribe, will, manual_ack, window), hooks)
+        self._link = Link(settings, Session(client_id, subscribe, will, manual_ack, window, lossy), hooks)
+        self.dropped_count = 0
+        """Messages at QoS 0 that were left out, since the start: they come faster than they are received."""
         self._more: dict[str, None] = {}
         self._most_unasked = window + _UNASKED
         self._most_ended = self._most_unasked if manual_ack else sys.maxsize
@@ -195,7 +198,9 @@ class MqttClient:
                     self._call_on_loop(self._echo_on_loop, message)
             messages = [message for message in messages if message.topic != self._echo_topic]
         if len(self._received) > self._most_unasked:
-            messages = [message for message in messages if message.qos]
+            asked = [message for message in messages if message.qos]
+            self.dropped_count += len(messages) - len(asked)
+            messages = asked
         self._received.extend(messages)
         if (
             self._received and not self._wake_pending

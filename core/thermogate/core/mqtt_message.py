@@ -31,3 +31,5 @@ class Session(NamedTuple):
     window: int = 0
     """Messages that the broker may have on their way unacknowledged, asked for by MQTT 5; 0: MQTT 3.1.1, and
     the broker's own number holds."""
+    lossy: frozenset[str] = frozenset()
+    """Last levels of topics that are asked for at QoS 0: what there is too much of is left out."""

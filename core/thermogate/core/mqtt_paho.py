@@ -32,7 +32,7 @@ _AT_LEAST_ONCE = 1
 
 class Paho(paho.Client):
     """A client for one connection. `received` is called, in the thread that reads, with the messages at QoS 0
-    and 1 of each read: subscriptions are made at QoS 1, so there are no others.
+    and 1 of each read: subscriptions are made at these, so there are no others.
 
     With a window in the session it speaks MQTT 5 and lets the broker have that many on their way.
     """
@@ -45,6 +45,7 @@ class Paho(paho.Client):
             manual_ack=session.manual_ack,
         )
         self._window = session.window
+        self._lossy = session.lossy
         self._acks_itself = not session.manual_ack
         self._number = number
         self._hand_over = received
@@ -87,11 +88,14 @@ class Paho(paho.Client):
         self._max_inflight_messages = most  # paho's own way refuses while connected, when it becomes known
 
     def subscribe_all(self, topics: Sequence[str]) -> None:
-        """Ask for the topics at QoS 1, in one packet."""
+        """Ask for the topics at QoS 1, but those that may be lossy, in one packet."""
+        asked = [
+            (topic, 0 if topic.rpartition("/")[2] in self._lossy else _AT_LEAST_ONCE) for topic in topics
+        ]
         if self._window:
-            self.subscribe([(topic, SubscribeOptions(qos=_AT_LEAST_ONCE)) for topic in topics])
+            self.subscribe([(topic, SubscribeOptions(qos=qos)) for topic, qos in asked])
         else:
-            self.subscribe([(topic, _AT_LEAST_ONCE) for topic in topics])
+            self.subscribe(asked)
 
     def acknowledge(self, mids: Sequence[int]) -> None:
         """The broker may forget these, in this order; they leave as one write. For any one thread."""
