@@ -14,7 +14,7 @@ from pathlib import Path
 
 THERMOGATE = str(Path(sys.executable).with_name("thermogate"))
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "rle_sessions"
-START_S = 30.0
+START_S = 90.0
 
 
 class Up:

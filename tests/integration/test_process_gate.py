@@ -179,8 +179,9 @@ async def test_on_hold_it_checkpoints_and_is_stopped_and_on_release_it_goes_on(g
         await run.stopped()
         done = await gate.heard(lambda said: said.outcome == "done")
         assert (done.scheduler, done.actions) == ("run", ("SIGSTOP to 1 processes",))
+        await asyncio.sleep(1.0)  # what it said before it was stopped may still be on its way
         counted = run.out
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.5)
         assert run.out == counted
         await gate.say(JOB, "RUN")
         await run.until(lambda: len(run.out) > len(counted))

@@ -265,7 +265,7 @@ async def test_a_drain_ends_when_its_decision_expires(free, broker, tmp_path):
     cluster = free
     with obeying(cluster, broker, tmp_path) as service:
         async with speaking(broker) as gate:
-            await gate.say("node", "gpu3", "REPAIR", for_s=4.0, pace=0.0)
+            await gate.say("node", "gpu3", "REPAIR", for_s=20.0, pace=0.0)
             await until(lambda: drained(cluster, "gpu3"), "drained", logs=service.log)
             await until(lambda: not drained(cluster, "gpu3"), "given back", logs=service.log)
             await until(lambda: gate.outcomes("gpu3") == ["done", "undone"], "reported")
