@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 # Tests side by side: they wait for servers most of the time. A file's tests stay together.
-JOBS ?= 4
+JOBS ?= 3
 
 .DEFAULT_GOAL := up
 .PHONY: up env trainers test check lint docs bench faults servers clean

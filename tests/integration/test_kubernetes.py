@@ -134,7 +134,8 @@ async def test_killed_without_its_journal_it_lets_go_of_what_it_had_set_when_tha
     await site.say(BERT, "RUN")
     with site.service():
         site.until(lambda: site.tainted() == [] and not site.suspended(), "let go")
-    assert "unschedulable" not in site.server.get("nodes", "n17")["spec"]
+        free = "unschedulable"
+        site.until(lambda: free not in site.server.get("nodes", "n17")["spec"], "schedulable again")
 
 
 async def test_a_dry_run_says_what_it_would_do_and_does_nothing(site):

@@ -106,7 +106,7 @@ async def test_a_pace_is_followed_and_given_back_on_release_on_expiry_and_at_the
         node.until_limits(350, 350)
         await node.say("RUN")
         node.until_limits(700, 700)
-        await node.say("HOLD", 0.6, for_s=3)
+        await node.say("HOLD", 0.6, for_s=10)
         node.until_limits(420, 420)
         node.until_limits(700, 700)
         await node.say("HOLD", 0.7)
@@ -144,7 +144,7 @@ async def test_killed_and_started_again_it_goes_on_and_knows_the_limit_before(no
 
 
 async def test_killed_and_started_again_without_a_broker_it_restores(node, tmp_path):
-    await node.say("HOLD", 0.7, for_s=5)
+    await node.say("HOLD", 0.7, for_s=20)
     with node.service() as process:
         node.until_journal(2)
         process.send_signal(signal.SIGKILL)

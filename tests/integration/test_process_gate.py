@@ -392,6 +392,7 @@ async def test_at_a_terminal_the_program_is_in_front_and_ctrl_c_reaches_it(gate,
         await terminal.shows("got one")
         await gate.say(JOB, "HOLD")
         await terminal.shows("gpu0 is 3 C")
+        await asyncio.sleep(1.0)  # a key of the very moment in which it is stopped reaches nobody
         await terminal.sends("\x1a", after="")
         await terminal.shows("Stopped")
         await terminal.sends("fg; echo end=$?\n", after="")
@@ -438,6 +439,7 @@ async def test_in_a_pipeline_who_reads_the_terminal_gets_it_and_ctrl_z_and_ctrl_
         await terminal.is_given_away()
         await terminal.sends("two\n", after="")
         await terminal.shows("got two")
+        await asyncio.sleep(1.0)
         await terminal.sends("\x03", after="")
         await terminal.sends("echo $((40 + 2))\n", after="")
         await terminal.shows("42\r")

@@ -17,7 +17,7 @@ from thermogate.analytics.publisher import Publisher
 from thermogate.analytics.recall import Past, recall
 from thermogate.analytics.shard import Shard
 from thermogate.analytics.subscriber import Said, Telemetry, understand
-from thermogate.core.clock import Clock
+from thermogate.core.clock import NS, Clock
 from thermogate.core.decision import GateDecision
 from thermogate.core.errors import NotConnectedError, SignatureError, UnavailableError, WireError
 from thermogate.core.gate_messages import Override
@@ -28,6 +28,8 @@ from thermogate.core.wire import encode, signal_topic, split_topic
 
 log = logging.getLogger(__name__)
 
+_MAX_AHEAD_S = 30.0
+"""As `schedulers.watch.max_skew_s` for decisions: servers that keep time are within a second."""
 _BATCH = 100
 """Messages handled before others of this process have their turn: about 50 ms."""
 
@@ -248,6 +250,8 @@ class Analytics:
             said = understand(message)
             if isinstance(said, GateDecision | Override):
                 self._trusted.check(message.payload, said)
+            if isinstance(said, Override):
+                self._refuse_ahead(said)
         except SignatureError as err:
             self._refuse(message.topic, err)
             return None
@@ -256,6 +260,13 @@ class Analytics:
             log.debug("ignored: %s", err)
             return None
         return said
+
+    def _refuse_ahead(self, word: Override) -> None:
+        """A word of the future would keep out every later one that is issued by a right clock."""
+        ahead_s = (word.issued_at_ns - self._clock.utc_ns()) / NS
+        if ahead_s > _MAX_AHEAD_S:
+            text = f"issued {ahead_s:.0f} s in the future: is the clock right where {word.by} works?"
+            raise SignatureError("future", text)
 
     def _refuse(self, topic: str, err: SignatureError) -> None:
         """Told once a topic: whoever writes nonsense writes it often."""
