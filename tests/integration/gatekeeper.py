@@ -1,11 +1,11 @@
 """A gate by hand: signed decisions, retained on a real broker, and the keys that subscribers trust."""
 
+import asyncio
 import contextlib
 import itertools
 import time
 
 from tests.contract.schedulers_contract import decision_of
-from thermogate.core.clock import NS
 from thermogate.core.gate_messages import Applied, Report
 from thermogate.core.key_files import TrustedKey
 from thermogate.core.mqtt import MqttClient, MqttSettings
@@ -31,14 +31,13 @@ class Gatekeeper:
 
     async def heard(self, holds=lambda said: True, timeout_s=30.0):
         """The next `Applied` or `Report` for which it holds."""
-        end_ns = time.monotonic_ns() + round(timeout_s * NS)
-        while time.monotonic_ns() < end_ns:
-            for message in await self.client.receive(1):
-                kind = Applied if "/applied/" in message.topic else Report
-                said = decode(message.payload, kind)
-                if holds(said):
-                    return said
-        raise TimeoutError
+        async with asyncio.timeout(timeout_s):
+            while True:
+                for message in await self.client.receive(1):
+                    kind = Applied if "/applied/" in message.topic else Report
+                    said = decode(message.payload, kind)
+                    if holds(said):
+                        return said
 
 
 @contextlib.asynccontextmanager
