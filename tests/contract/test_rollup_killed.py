@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.contract.making import NOW_NS, stored
 from tests.contract.rolled import Rows, rolled, seen
 from tests.contract.test_rollups import _embedded_rows
@@ -13,6 +15,8 @@ from thermogate.collector.config import EmbeddedSettings, RollupSettings
 from thermogate.collector.store.embedded import EmbeddedStore
 from thermogate.collector.store.resolution import RESOLUTIONS, STEP_NS, rolled_name
 from thermogate.core.clock import NS, SystemClock
+
+pytestmark = pytest.mark.alone
 
 _ROOT = Path(__file__).parents[2]
 _CHILD = "tests.contract.roll_up_until_killed"

@@ -36,7 +36,7 @@ async def test_a_hold_is_set_and_reported_with_its_decision_and_what_was_done(wo
         decision = bench.say("HOLD")
         await bench.until(world.held)
         await bench.until(lambda: "done" in bench.outcomes)
-        report = bench.hand.reports[-1]
+        report = next(one for one in bench.hand.reports if one.outcome == "done")
         assert (report.decision, report.seq, report.state, report.mode) == (decision.id, 1, "HOLD", "enforce")
         assert (report.kind, report.target) == world.target
         assert report.scheduler == world.adapter.name

@@ -28,7 +28,7 @@ from thermogate.cli.playing import Play
 from thermogate.core.clock import NS, SystemClock
 from thermogate.core.mqtt import MqttSettings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.integration]
+pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.alone]
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 FURMARK = RECORDINGS / "gpuz_burn" / "furmark.csv"

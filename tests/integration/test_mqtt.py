@@ -318,7 +318,7 @@ async def test_a_slow_reader_of_lossy_topics_loses_those_only_and_hears_the_brok
         async with slow as reader, client(url, "pub") as pub:
             await within(reader.wait_connected())
             await within(pub.wait_connected())
-            for number in range(3000):
+            for number in range(20_000):
                 pub.publish_soon("n/a/telemetry", b"%d" % number)
             for number in range(5):
                 await within(pub.publish("n/a/event", b"%d" % number), 30)
@@ -329,8 +329,7 @@ async def test_a_slow_reader_of_lossy_topics_loses_those_only_and_hears_the_brok
                 reader.ack(*some)
                 heard += some
             samples = [message for message in heard if message.topic.endswith("telemetry")]
-            assert 0 < len(samples) < 1200
-            assert reader.dropped_count == 3000 - len(samples)
+            assert 0 < reader.dropped_count == 20_000 - len(samples)
 
 
 async def test_a_message_too_large_to_be_ours_is_not_taken_into_memory_and_is_told(tmp_path):

@@ -15,7 +15,7 @@ from tests.integration.gatekeeper import gatekeeper
 from tests.servers import free_port, mosquitto
 from thermogate.schedulers.process import tree
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 JOB = ("job", "train-7")
 
@@ -392,7 +392,9 @@ async def test_at_a_terminal_the_program_is_in_front_and_ctrl_c_reaches_it(gate,
         await terminal.shows("got one")
         await gate.say(JOB, "HOLD")
         await terminal.shows("gpu0 is 3 C")
-        await asyncio.sleep(1.0)  # a key of the very moment in which it is stopped reaches nobody
+        # a key of the very moment in which it is stopped reaches nobody
+        await gate.heard(lambda said: said.outcome == "done")
+        await asyncio.sleep(1.0)
         await terminal.sends("\x1a", after="")
         await terminal.shows("Stopped")
         await terminal.sends("fg; echo end=$?\n", after="")
