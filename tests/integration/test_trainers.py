@@ -148,11 +148,12 @@ async def test_pickled_it_is_closed_and_can_be_opened_again(gate, keeper):
 
 
 def test_without_a_broker_it_runs_and_closes_at_once():
+    before = threading.active_count()
     gate = Gate("job/train-7", broker=f"mqtt://127.0.0.1:{free_port()}", verify=False, hear_s=0.1)
     with gate:
         assert (gate.held, gate.pace) == (False, 1.0)
         assert gate.wait_if_held() == 0.0
-    assert threading.active_count() < 20
+    assert threading.active_count() <= before
 
 
 def test_without_keys_it_refuses_to_open_and_says_what_to_do():

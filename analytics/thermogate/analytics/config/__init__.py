@@ -52,7 +52,7 @@ class AnalyticsSettings(Settings, frozen=True):
     second of the same name takes its place."""
     shard: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,3}/[1-9][0-9]{0,2}$")] = "0/1"
     """Which part of the fleet this gate decides about: "0/2" and "1/2" are two halves, by a hash of the
-    node's name. One process takes some 700 nodes on a core (docs/scale.md)."""
+    node's name. One process takes some 500 nodes on half a core (docs/scale.md)."""
     forget_s: Positive = 600.0
     """A node silent for this long is forgotten: longer than a server takes to start again, so that
     a hot node does not restart into a clean slate, and its decisions have expired long since."""
